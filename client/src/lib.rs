@@ -1,0 +1,16 @@
+//! Fetches, verifies and applies desktop software releases from a directory of static files.
+//!
+//! A *publisher* writes the directory (the *site*); any web server, bucket or CDN hands it out; this crate does
+//! the rest inside the app's launcher. It owns every format, because the deployed reader is the one party that
+//! can never be changed afterwards.
+//!
+//! # Invariants
+//!
+//! * [`format`] does no I/O and its modules know no sibling beyond the shared words (digest, path, document).
+//! * [`patch`] sees bytes, not files.
+//! * [`plan`] and [`trust`] are pure functions.
+//! * Only binaries write to a terminal; the library reports through [`progress`].
+//! * No path of a manifest reaches the disk except as [`format::path::RelPath`].
+//! * No byte from the network reaches a decoder before its signed hash has been checked.
+
+pub mod format;
