@@ -14,3 +14,4 @@
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
 pub mod format;
+pub mod progress;
