@@ -17,6 +17,7 @@
 //! The specification of each format is the head comment of its module.
 
 pub mod digest;
+pub mod journal;
 pub mod layout;
 pub mod manifest;
 pub mod path;
