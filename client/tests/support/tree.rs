@@ -140,10 +140,17 @@ pub(crate) struct Site {
     pub(crate) dir: tempfile::TempDir,
 }
 
+/// In memory where the system offers it: thousands of trees come and go.
+fn directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 impl Site {
     /// The old release alone.
     pub(crate) fn plain(release: &Release) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = directory();
         let root = dir.path().join("tree");
         fs::create_dir(&root).expect("made");
         release.iter().for_each(|(name, item)| write(&root, name, *item));
