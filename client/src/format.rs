@@ -17,7 +17,12 @@
 //! The specification of each format is the head comment of its module.
 
 pub mod digest;
+pub mod document;
+pub mod head;
 pub mod layout;
 pub mod manifest;
 pub mod path;
+pub mod release;
+pub mod root;
+pub mod signed;
 pub mod text;

@@ -15,3 +15,4 @@
 
 pub mod format;
 pub mod progress;
+pub mod trust;
