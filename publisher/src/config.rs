@@ -329,7 +329,11 @@ fn in_range<T: PartialOrd + ToString>(
     most: T,
     expected: &'static str,
 ) -> Result<T, ConfigError> {
-    if value >= least && value <= most { Ok(value) } else { Err(ConfigError::invalid(key, expected, value.to_string())) }
+    if value >= least && value <= most {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(key, expected, value.to_string()))
+    }
 }
 
 #[cfg(test)]

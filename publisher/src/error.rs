@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::scan::ScanError;
+use crate::sign::SignError;
 use crate::site::SiteError;
 
 /// Classes of failure; scripts act on them, through exit codes.
@@ -60,6 +61,8 @@ pub enum Error {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error(transparent)]
     Site(#[from] SiteError),
 }
 
@@ -69,6 +72,7 @@ impl Error {
         match self {
             Error::Config(_) => Class::Usage,
             Error::Scan(error) => error.class(),
+            Error::Sign(error) => error.class(),
             Error::Site(error) => error.class(),
         }
     }

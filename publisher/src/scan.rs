@@ -28,7 +28,9 @@ use walk::{Entry, EntryKind};
 pub enum ScanError {
     #[error("input {dir}: expected a directory, found {found}")]
     NotADirectory { dir: PathBuf, found: String },
-    #[error("input {dir}: expected files to publish, found none; is the path right, or do the exclude globs match all?")]
+    #[error(
+        "input {dir}: expected files to publish, found none; is the path right, or do the exclude globs match all?"
+    )]
     Empty { dir: PathBuf },
     #[error("input {dir} and site {site} lie in one another: keep them apart")]
     Overlap { dir: PathBuf, site: PathBuf },
@@ -222,8 +224,7 @@ fn read(dir: &Path, entry: &Entry, rules: &Rules, watch: &dyn Watch) -> Result<R
                 .map_err(|problem| Offender { path: entry.path.to_string(), problem })?;
             let executable = *executable || rules.executable.matches(&entry.path);
             let policy = if rules.keep.matches(&entry.path) { Policy::Keep } else { Policy::Managed };
-            let row =
-                Row { path: entry.path.clone(), digest: hashed.digest, kind: Kind::File { executable }, policy };
+            let row = Row { path: entry.path.clone(), digest: hashed.digest, kind: Kind::File { executable }, policy };
             Ok(Read { row, stamp: Some(stamp.clone()), looks: hashed.looks })
         }
     }

@@ -37,7 +37,14 @@ impl Stamp {
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = self.modified.and_then(|m| m.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        write!(f, "{} bytes, inode {}, modified {}.{:09}", self.size, self.identity.1, since.as_secs(), since.subsec_nanos())
+        write!(
+            f,
+            "{} bytes, inode {}, modified {}.{:09}",
+            self.size,
+            self.identity.1,
+            since.as_secs(),
+            since.subsec_nanos()
+        )
     }
 }
 

@@ -79,7 +79,8 @@ fn many_files_become_sorted_rows_with_their_digests() {
 
 #[test]
 fn globs_leave_out_keep_and_make_executable() {
-    let input = Input::new(&[("bin/tool", b"\x7fELF"), ("a.pdb", b""), ("x/b.pdb", b""), ("cfg/s.ini", b"s"), ("t/a", b"")]);
+    let input =
+        Input::new(&[("bin/tool", b"\x7fELF"), ("a.pdb", b""), ("x/b.pdb", b""), ("cfg/s.ini", b"s"), ("t/a", b"")]);
     let config = PlatformConfig {
         exclude: strings(&["*.pdb", "/t", "nothing"]),
         executable: strings(&["bin/*"]),
