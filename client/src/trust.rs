@@ -29,6 +29,7 @@ use crate::format::text::Time;
 
 mod chain;
 mod refusal;
+pub mod state;
 
 use chain::Chain;
 pub use chain::pinned_root;
