@@ -24,5 +24,6 @@ pub mod manifest;
 pub mod path;
 pub mod release;
 pub mod root;
+pub mod settings;
 pub mod signed;
 pub mod text;

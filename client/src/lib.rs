@@ -14,5 +14,6 @@
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
 pub mod format;
+pub mod plan;
 pub mod progress;
 pub mod trust;

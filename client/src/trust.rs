@@ -23,9 +23,17 @@ use crate::format::digest::Blake3;
 use crate::format::document::{DocumentError, FileRef};
 use crate::format::head::{HEAD_BYTES_MAX, Head, HeadRelease};
 use crate::format::release::{RELEASE_BYTES_MAX, Release};
-use crate::format::root::{ROOT_BYTES_MAX, Root};
+use crate::format::root::Root;
 use crate::format::signed::{SignedDocument, SignedError};
 use crate::format::text::Time;
+
+mod chain;
+mod refusal;
+pub mod state;
+
+use chain::Chain;
+pub use chain::pinned_root;
+pub use refusal::Refusal;
 
 /// Seconds between two walks of a root chain that nothing else asks for.
 pub const ROOT_WALK_SECONDS: i64 = 7 * 24 * 3600;
@@ -198,71 +206,6 @@ pub struct Judgement {
     pub root_expires: Option<Time>,
 }
 
-/// Why a document is refused. [`Refusal::code`] is stable.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Refusal {
-    #[error("the {document} is not a Lamplighter document ({source}); is this a site, or a login page of the network?")]
-    NotOurs { document: &'static str, source: SignedError },
-    #[error("the {document} is malformed: {source}")]
-    Malformed { document: &'static str, source: SignedError },
-    #[error("the {document} breaks its specification: {source}")]
-    Document { document: &'static str, source: DocumentError },
-    #[error(
-        "this client is too old to follow the {document}: {source}; the app still runs, a newer download is needed"
-    )]
-    TooOld { document: &'static str, source: DocumentError },
-    #[error("the {document} is not signed by {needed} of its keys; found {found} valid signature(s)")]
-    Unsigned { document: &'static str, needed: u64, found: u64 },
-    #[error("root {version} is not signed by {needed} of the keys of root {by}; found {found} valid signature(s)")]
-    RootUnsigned { version: u64, by: u64, needed: u64, found: u64 },
-    #[error("expected root {expected}, found root {found}")]
-    RootVersion { expected: u64, found: u64 },
-    #[error("the chain of roots is longer than 256")]
-    RootChain,
-    #[error("the {document} is for {what} {found:?}, expected {expected:?}")]
-    Wrong { document: &'static str, what: &'static str, expected: String, found: String },
-    #[error("the head has sequence {found}, but {known} was seen before; an older copy, harmless and ignored")]
-    OlderHead { found: u64, known: u64 },
-    #[error(
-        "two different heads carry the sequence {sequence}: the channel's signer, or its key, is not to be trusted"
-    )]
-    Equivocation { sequence: u64 },
-    #[error("the release has {found_length} bytes and BLAKE3 {found}, the head names {expected_length} and {expected}")]
-    ReleaseDigest { expected: Blake3, expected_length: u64, found: Blake3, found_length: u64 },
-    #[error("the installed build {installed} is below the minimum {minimum}; the app must be downloaded afresh")]
-    BelowMinimum { installed: u64, minimum: u64 },
-}
-
-impl Refusal {
-    /// Stable name of the cause.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotOurs { .. } => "E_NOT_OURS",
-            Self::Malformed { .. } => "E_SIGNATURE_FORM",
-            Self::Document { .. } => "E_DOCUMENT",
-            Self::TooOld { .. } => "E_CLIENT_TOO_OLD",
-            Self::Unsigned { .. } => "E_SIGNATURE",
-            Self::RootUnsigned { .. } => "E_ROOT_SIGNATURE",
-            Self::RootVersion { .. } => "E_ROOT_VERSION",
-            Self::RootChain => "E_ROOT_CHAIN",
-            Self::Wrong { what: "app", .. } => "E_WRONG_APP",
-            Self::Wrong { what: "channel", .. } => "E_WRONG_CHANNEL",
-            Self::Wrong { what: "platform", .. } => "E_WRONG_PLATFORM",
-            Self::Wrong { .. } => "E_WRONG_RELEASE",
-            Self::OlderHead { .. } => "E_OLDER_HEAD",
-            Self::Equivocation { .. } => "E_EQUIVOCATION",
-            Self::ReleaseDigest { .. } => "E_RELEASE_DIGEST",
-            Self::BelowMinimum { .. } => "E_BELOW_MINIMUM",
-        }
-    }
-
-    /// Whether trying again later, or elsewhere, may help: a login page, an older copy at an edge.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NotOurs { .. } | Self::OlderHead { .. } | Self::ReleaseDigest { .. })
-    }
-}
-
 /// Everything [`judge`] looks at.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
@@ -325,8 +268,13 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
 
     let decision = decide(facts, &head, highest, time);
     let state = |offered: u64| {
-        let channel =
-            ChannelState { sequence: head.sequence, issued: head.issued, body, highest_build: highest.max(offered) };
+        let channel = ChannelState {
+            sequence: head.sequence,
+            issued: head.issued,
+            body,
+            highest_build: highest.max(offered),
+            root_version: root.version,
+        };
         Some(chain.state_with(facts, channel, documents.roots_ended.then_some(facts.clock)))
     };
     let judgement = match (decision, facts.goal) {
@@ -357,89 +305,6 @@ pub fn judge_record(facts: &Facts<'_>, bytes: &[u8]) -> Result<VerifiedRelease, 
     matching("release", "app", &facts.pin.app, &release.app)?;
     matching("release", "platform", &facts.pin.platform, &release.platform)?;
     Ok(VerifiedRelease { bytes: bytes.to_vec(), release })
-}
-
-/// Parses a root document that is trusted because it is pinned, checking that it is signed by its own root role.
-///
-/// # Errors
-/// A [`Refusal`] for bytes that are no such root.
-pub fn pinned_root(bytes: &[u8]) -> Result<Root, Refusal> {
-    let (document, root) = parse_root(bytes)?;
-    root_signed(&root, &document, root.version)?;
-    Ok(root)
-}
-
-/// The verified chain of roots.
-struct Chain {
-    /// From the pinned root to the newest.
-    all: Vec<Root>,
-    /// The documents after the pinned one.
-    bytes: Vec<Vec<u8>>,
-}
-
-impl Chain {
-    fn verify(facts: &Facts<'_>, documents: &Documents) -> Result<Self, Refusal> {
-        let root = pinned_root(&facts.pin.root)?;
-        matching("root", "app", &facts.pin.app, &root.app)?;
-        let mut chain = Self { all: vec![root], bytes: Vec::new() };
-        for bytes in &facts.state.roots {
-            // What the state holds may have been damaged or altered: believe as far as it verifies.
-            if chain.step(facts, bytes).is_err() {
-                break;
-            }
-        }
-        documents.roots.iter().try_for_each(|bytes| chain.step(facts, bytes))?;
-        Ok(chain)
-    }
-
-    fn newest(&self) -> &Root {
-        &self.all[self.all.len() - 1]
-    }
-
-    fn step(&mut self, facts: &Facts<'_>, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.all.len() > ROOTS_MAX {
-            return Err(Refusal::RootChain);
-        }
-        let (document, next) = parse_root(bytes)?;
-        root_signed(self.newest(), &document, next.version)?;
-        root_signed(&next, &document, next.version)?;
-        let expected = self.newest().version + 1;
-        if next.version != expected {
-            return Err(Refusal::RootVersion { expected, found: next.version });
-        }
-        matching("root", "app", &facts.pin.app, &next.app)?;
-        self.all.push(next);
-        self.bytes.push(bytes.to_vec());
-        Ok(())
-    }
-
-    /// Whether `role` has changed since root `version`.
-    fn rotated_since<T: PartialEq>(&self, version: u64, role: impl Fn(&Root) -> T) -> bool {
-        self.all.iter().find(|r| r.version == version).is_some_and(|then| role(then) != role(self.newest()))
-    }
-
-    fn state_with(&self, facts: &Facts<'_>, channel: ChannelState, walked: Option<Time>) -> TrustState {
-        let mut state = facts.state.clone();
-        state.roots.clone_from(&self.bytes);
-        state.roots_walked = walked.or(state.roots_walked);
-        state.channels.insert(facts.channel.to_owned(), channel);
-        state
-    }
-}
-
-fn parse_root(bytes: &[u8]) -> Result<(SignedDocument, Root), Refusal> {
-    let document = split("root", bytes, ROOT_BYTES_MAX)?;
-    // The keys that judge a root stand in it, so here, and only here, parsing comes before the signatures.
-    let root = Root::parse(&document.body).map_err(|source| body_error("root", source))?;
-    Ok((document, root))
-}
-
-fn root_signed(by: &Root, document: &SignedDocument, version: u64) -> Result<(), Refusal> {
-    if by.root.accepts(document) {
-        return Ok(());
-    }
-    let found = document.count_signers(&by.root.keys) as u64;
-    Err(Refusal::RootUnsigned { version, by: by.version, needed: by.root.threshold, found })
 }
 
 fn accept_head(facts: &Facts<'_>, root: &Root, bytes: &[u8]) -> Result<(Head, Blake3), Refusal> {
