@@ -13,7 +13,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::text::{is_token, number};
 
 use crate::error::Class;
-pub use documents::{SignedHead, SignedRelease, Trust};
+pub use documents::{SignedHead, Trust};
 pub use write::SiteWriter;
 
 /// Why a site cannot be read, or must not be changed in the way asked for.

@@ -8,6 +8,7 @@ use lamplighter_client::format::release::{RELEASE_BYTES_MAX, Release};
 use lamplighter_client::format::root::{ROOT_BYTES_MAX, Role, Root};
 use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::format::text::Time;
+use lamplighter_client::trust::VerifiedRelease;
 
 use super::{Site, SiteError};
 
@@ -24,22 +25,6 @@ pub struct SignedHead {
     pub head: Head,
     /// The file.
     pub bytes: Vec<u8>,
-}
-
-/// A verified release and its bytes.
-#[derive(Debug, Clone)]
-pub struct SignedRelease {
-    /// What it says.
-    pub release: Release,
-    /// The file.
-    pub bytes: Vec<u8>,
-}
-
-impl SignedRelease {
-    /// The row by which a head names it.
-    pub fn file(&self) -> FileRef {
-        FileRef::of(&self.bytes)
-    }
 }
 
 impl Trust {
@@ -132,7 +117,7 @@ impl Trust {
     ///
     /// # Errors
     /// It is malformed, not signed by the release role, or another app's, platform's or build's.
-    pub fn release(&self, site: &Site, build: u64, platform: &str) -> Result<Option<SignedRelease>, SiteError> {
+    pub fn release(&self, site: &Site, build: u64, platform: &str) -> Result<Option<VerifiedRelease>, SiteError> {
         let name = layout::release(build, platform);
         let Some(bytes) = site.read(&name, RELEASE_BYTES_MAX)? else { return Ok(None) };
         self.check_release(&name, bytes, build, platform).map(Some)
@@ -148,7 +133,7 @@ impl Trust {
         bytes: Vec<u8>,
         build: u64,
         platform: &str,
-    ) -> Result<SignedRelease, SiteError> {
+    ) -> Result<VerifiedRelease, SiteError> {
         let document = split(name, &bytes, RELEASE_BYTES_MAX)?;
         let root = self.root();
         require(name, &format!("root version {}", root.version), &root.release, &document)?;
@@ -161,20 +146,18 @@ impl Trust {
             );
             return Err(SiteError::damaged(name, detail));
         }
-        Ok(SignedRelease { release, bytes })
+        Ok(VerifiedRelease { release, bytes })
     }
 }
 
-impl SignedRelease {
-    /// The manifest the release names.
-    ///
-    /// # Errors
-    /// It is missing, or not the one that was signed.
-    pub fn manifest(&self, site: &Site) -> Result<Manifest, SiteError> {
-        let name = layout::manifest(self.release.build, &self.release.platform);
-        let bytes = named(site, &name, &self.release.manifest)?;
-        Manifest::parse(&bytes).map_err(|e| SiteError::damaged(&name, e))
-    }
+/// The manifest `release` names.
+///
+/// # Errors
+/// It is missing, or not the one that was signed.
+pub fn manifest(site: &Site, release: &Release) -> Result<Manifest, SiteError> {
+    let name = layout::manifest(release.build, &release.platform);
+    let bytes = named(site, &name, &release.manifest)?;
+    Manifest::parse(&bytes).map_err(|e| SiteError::damaged(&name, e))
 }
 
 /// Reads the file `name`, which must be `file`.
