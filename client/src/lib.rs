@@ -14,4 +14,5 @@
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
 pub mod format;
+pub mod patch;
 pub mod progress;
