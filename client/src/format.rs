@@ -21,6 +21,7 @@ pub mod document;
 pub mod head;
 pub mod layout;
 pub mod manifest;
+pub mod pack;
 pub mod path;
 pub mod release;
 pub mod root;

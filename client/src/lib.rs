@@ -15,5 +15,6 @@
 
 pub mod format;
 pub mod plan;
+pub mod patch;
 pub mod progress;
 pub mod trust;
