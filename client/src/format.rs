@@ -19,5 +19,6 @@
 pub mod digest;
 pub mod layout;
 pub mod manifest;
+pub mod objects;
 pub mod path;
 pub mod text;
