@@ -22,6 +22,7 @@ pub mod head;
 pub mod layout;
 pub mod manifest;
 pub mod pack;
+pub mod objects;
 pub mod path;
 pub mod release;
 pub mod root;
