@@ -106,7 +106,9 @@ def update(client, nginx, pair, old, new, checks):
     unchanged = set(before) - set(changed) - set(added)
     touched = [name for name in unchanged if name in after and after[name] != before[name]]
     checks(
-        "unchanged files keep their inode and time", not touched, f"{len(unchanged)} files" if not touched else touched[0]
+        "unchanged files keep their inode and time",
+        not touched,
+        f"{len(unchanged)} files" if not touched else touched[0],
     )
     checks("the updated tree verifies", client("verify", codes=None).code == 0)
 

@@ -276,8 +276,8 @@ def tree_files(tree):
 
 
 def tree_difference(expected, tree):
-    """What `diff -r` says, and files whose executable bit differs; empty if the trees are the same."""
-    done = run(find_tool("diff"), "-r", "--no-dereference", "--exclude", STATE, expected, tree, codes=None)
+    """What `diff -rq` says, and files whose executable bit differs; empty if the trees are the same."""
+    done = run(find_tool("diff"), "-rq", "--no-dereference", "--exclude", STATE, expected, tree, codes=None)
     lines = (done.stdout + done.stderr).splitlines()
     theirs = tree_files(tree)
     for name, path in tree_files(expected).items():

@@ -43,33 +43,114 @@ MANYLINUX = tuple(f"manylinux{tag}_x86_64" for tag in ("_2_17", "2014", "_2_28",
 MACOS = tuple(f"macosx_{tag}" for tag in ("11_0_arm64", "11_0_universal2", "12_0_universal2"))
 
 PAIRS = [
-    Pair("ruff-win", "wheel", "ruff", ("win_amd64",), "windows-x86_64", ("0.17.5", "0.17.6"),
-         ("aa415d57c244299279901d776607fee3df7831c2a7435433fbfacde8632c6550",
-          "9cd2fd9923e9806b8b6b67a3469e2258e84bd4d21e45d5a1a690afdfb9c8e57d")),
-    Pair("ruff-lin", "wheel", "ruff", MANYLINUX, "linux-x86_64", ("0.17.5", "0.17.6"),
-         ("40ca8afaac309b41a5b2e09e4e7beb1f824826b93c25697c4d74f573324fba4e",
-          "aa3b08254a732acba246891089a152c47c5733dc36b8ecb76ce8602f8326e5e4")),
-    Pair("playwright-lin", "wheel", "playwright", MANYLINUX, "linux-x86_64", ("1.65.1", "1.65.2"),
-         ("5660e0b050a5bd5672bf8e366ed2580288a3d3640ff9444436ed2d890d3dc442",
-          "58932d35f56767ab7ebcdd3d4a733bfb3e62a1a5bc43c08e28b9fa9b3e61cf33")),
-    Pair("pygame-win", "wheel", "pygame-ce", ("win_amd64",), "windows-x86_64", ("2.5.7", "2.5.8"),
-         ("b6b7eec2779fac11ed265a18ab926b3829654120a5c9a07c36eeedeb012b8c3c",
-          "2cfe8afe1e7955780f0bd4f01d65f1b4903f561407052081cfcec31e80957c3c")),
-    Pair("pyside-win", "wheel", "PySide6-Essentials", ("win_amd64",), "windows-x86_64", ("6.11.2", "6.11.3"),
-         ("c8a29def77032773a30879f7f24415b5395ad08592d147c170824ef4c735dfc1",
-          "ea61687d2c27f8cc7a851c259481be1001dbffa3bebacea4491d9905e7a5d0cf")),
-    Pair("panda3d-mac", "wheel", "panda3d", MACOS, "macos-aarch64", ("1.10.15", "1.10.16"),
-         ("d90cf73d83cf583acdcf1eea7a5cd60bf4af0de7bb83b96f2fa21541c539a744",
-          "69ebff55f625161bd5d8589539345d1732095ec735af05c50583a49e0619f870")),
-    Pair("pyspark", "sdist", "pyspark", (), "any", ("4.0.4", "4.0.5"),
-         ("7e119366364d48e3cda1b1efd1ebc6cd672949500667c9cabbeef858daba700f",
-          "a0d44b0e7faf0458ad83b7aa664e7ed8b96beed8a55d66ce3b0dfac2309dfca6")),
-    Pair("cesium", "npm", "cesium", (), "any", ("1.143.0", "1.144.0"),
-         ("bc3ad40d551b160134f0608d8d10979f2c10b4523cf910b30baeb4361a5f4932",
-          "fdca2a2efd63bd53bcb37636c7a6bb165ee378583992cc6857b040a9792539d7")),
-    Pair("biome-mac-arm", "npm", "@biomejs/cli-darwin-arm64", (), "macos-aarch64", ("2.5.14", "2.5.15"),
-         ("b345eee7831454aeb36b487869dbda236357b1cda0fcb9c72c433325e6f69e5e",
-          "22bd2c8f37b9d0f2de048313fcd8f80c96a54c8c017be515c78c9a0fd5aaff27")),
+    Pair(
+        "ruff-win",
+        "wheel",
+        "ruff",
+        ("win_amd64",),
+        "windows-x86_64",
+        ("0.17.5", "0.17.6"),
+        (
+            "aa415d57c244299279901d776607fee3df7831c2a7435433fbfacde8632c6550",
+            "9cd2fd9923e9806b8b6b67a3469e2258e84bd4d21e45d5a1a690afdfb9c8e57d",
+        ),
+    ),
+    Pair(
+        "ruff-lin",
+        "wheel",
+        "ruff",
+        MANYLINUX,
+        "linux-x86_64",
+        ("0.17.5", "0.17.6"),
+        (
+            "40ca8afaac309b41a5b2e09e4e7beb1f824826b93c25697c4d74f573324fba4e",
+            "aa3b08254a732acba246891089a152c47c5733dc36b8ecb76ce8602f8326e5e4",
+        ),
+    ),
+    Pair(
+        "playwright-lin",
+        "wheel",
+        "playwright",
+        MANYLINUX,
+        "linux-x86_64",
+        ("1.65.1", "1.65.2"),
+        (
+            "5660e0b050a5bd5672bf8e366ed2580288a3d3640ff9444436ed2d890d3dc442",
+            "58932d35f56767ab7ebcdd3d4a733bfb3e62a1a5bc43c08e28b9fa9b3e61cf33",
+        ),
+    ),
+    Pair(
+        "pygame-win",
+        "wheel",
+        "pygame-ce",
+        ("win_amd64",),
+        "windows-x86_64",
+        ("2.5.7", "2.5.8"),
+        (
+            "b6b7eec2779fac11ed265a18ab926b3829654120a5c9a07c36eeedeb012b8c3c",
+            "2cfe8afe1e7955780f0bd4f01d65f1b4903f561407052081cfcec31e80957c3c",
+        ),
+    ),
+    Pair(
+        "pyside-win",
+        "wheel",
+        "PySide6-Essentials",
+        ("win_amd64",),
+        "windows-x86_64",
+        ("6.11.2", "6.11.3"),
+        (
+            "c8a29def77032773a30879f7f24415b5395ad08592d147c170824ef4c735dfc1",
+            "ea61687d2c27f8cc7a851c259481be1001dbffa3bebacea4491d9905e7a5d0cf",
+        ),
+    ),
+    Pair(
+        "panda3d-mac",
+        "wheel",
+        "panda3d",
+        MACOS,
+        "macos-aarch64",
+        ("1.10.15", "1.10.16"),
+        (
+            "d90cf73d83cf583acdcf1eea7a5cd60bf4af0de7bb83b96f2fa21541c539a744",
+            "69ebff55f625161bd5d8589539345d1732095ec735af05c50583a49e0619f870",
+        ),
+    ),
+    Pair(
+        "pyspark",
+        "sdist",
+        "pyspark",
+        (),
+        "any",
+        ("4.0.4", "4.0.5"),
+        (
+            "7e119366364d48e3cda1b1efd1ebc6cd672949500667c9cabbeef858daba700f",
+            "a0d44b0e7faf0458ad83b7aa664e7ed8b96beed8a55d66ce3b0dfac2309dfca6",
+        ),
+    ),
+    Pair(
+        "cesium",
+        "npm",
+        "cesium",
+        (),
+        "any",
+        ("1.143.0", "1.144.0"),
+        (
+            "bc3ad40d551b160134f0608d8d10979f2c10b4523cf910b30baeb4361a5f4932",
+            "fdca2a2efd63bd53bcb37636c7a6bb165ee378583992cc6857b040a9792539d7",
+        ),
+    ),
+    Pair(
+        "biome-mac-arm",
+        "npm",
+        "@biomejs/cli-darwin-arm64",
+        (),
+        "macos-aarch64",
+        ("2.5.14", "2.5.15"),
+        (
+            "b345eee7831454aeb36b487869dbda236357b1cda0fcb9c72c433325e6f69e5e",
+            "22bd2c8f37b9d0f2de048313fcd8f80c96a54c8c017be515c78c9a0fd5aaff27",
+        ),
+    ),
 ]
 END_TO_END = ("ruff-win", "ruff-lin", "playwright-lin", "pygame-win")
 
@@ -106,9 +187,7 @@ def fetch_pair(pair, out):
             rows.append((side, version, archive.name, archive.stat().st_size, actual))
             shutil.rmtree(archive.parent)
         with open(scratch / "archives.csv", "w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(
-                [("side", "version", "archive", "bytes", "sha256"), *rows]
-            )
+            csv.writer(file, lineterminator="\n").writerows([("side", "version", "archive", "bytes", "sha256"), *rows])
         place.mkdir()
         for name in ("old", "new", "archives.csv"):  # the list last: it says that the pair is whole
             (scratch / name).rename(place / name)
