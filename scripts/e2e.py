@@ -22,6 +22,8 @@ import real_releases
 CHECK_BYTES_MAX = 2 * 1024
 UPDATE_REQUESTS_MAX = 3
 PLAYWRIGHT_UPDATE_BYTES_MAX = 8 * 1024
+# Exit codes of `client`.
+DONE, NOTHING_TO_DO, DAMAGED = 0, 3, 6
 FOREIGN = "notes of the user.txt"
 
 
@@ -56,10 +58,10 @@ def run_pair(pair, checks, scratch, programs):
     with lab.Nginx(site.path, scratch / "nginx") as nginx:
         client = lab.Client(programs, tree)
         install(client, nginx, site, pair, old, checks)
-        check(client, nginx, checks, "a check of a current tree")
+        check(client, nginx, checks, "a check of a current tree", NOTHING_TO_DO)
         built = site.build(2, pair.versions[1], pair.platform, new)
         checks("the new release is published", True, f"{built.wall_s:.1f} s")
-        check(client, nginx, checks, "a check that finds an update")
+        check(client, nginx, checks, "a check that finds an update", DONE)
         update(client, nginx, pair, old, new, checks)
         heal(client, nginx, new, checks)
         nothing_to_do(client, nginx, checks)
@@ -76,12 +78,13 @@ def install(client, nginx, site, pair, old, checks):
     checks("an install takes at most objects + 4 requests", len(requests) <= objects + 4, traffic(requests))
 
 
-def check(client, nginx, checks, what):
+def check(client, nginx, checks, what, code):
     nginx.requests()
-    client("check", codes=None)
+    done = client("check", codes=None)
     requests = nginx.requests()
     small = sum(r.body_bytes for r in requests) <= CHECK_BYTES_MAX
     checks(f"{what} is one request of at most 2 KiB", len(requests) == 1 and small, traffic(requests))
+    checks("and says so by its exit code", done.code == code, str(done) if done.code != code else str(code))
 
 
 def update(client, nginx, pair, old, new, checks):
@@ -110,7 +113,8 @@ def update(client, nginx, pair, old, new, checks):
         not touched,
         f"{len(unchanged)} files" if not touched else touched[0],
     )
-    checks("the updated tree verifies", client("verify", codes=None).code == 0)
+    verified = client("verify", "--crc", codes=None)
+    checks("the updated tree verifies, CRC pairs included", verified.code == DONE, verified.stdout.strip())
 
 
 def heal(client, nginx, new, checks):
@@ -127,7 +131,7 @@ def heal(client, nginx, new, checks):
     found = client("verify", codes=None)
     text = found.stdout + found.stderr
     named = all(path.name in text for path in (broken, removed))
-    checks("verify finds the damage and names both files", found.code != 0 and named, f"exit code {found.code}")
+    checks("verify finds the damage and names both files", found.code == DAMAGED and named, f"exit code {found.code}")
     nginx.requests()
     done = client("heal", codes=None)
     checks("heal puts them right", done.code == 0, traffic(nginx.requests()) if done.code == 0 else str(done))
@@ -137,9 +141,10 @@ def heal(client, nginx, new, checks):
 def nothing_to_do(client, nginx, checks):
     nginx.requests()
     before = lab.identities(client.tree)
-    client("update", codes=None)
+    done = client("update", codes=None)
     requests = nginx.requests()
-    checks("an update with nothing to do is one request", len(requests) == 1, traffic(requests))
+    idle = done.code == NOTHING_TO_DO and len(requests) == 1
+    checks("an update with nothing to do is one request", idle, f"exit code {done.code}, {traffic(requests)}")
     checks("and changes nothing", before == lab.identities(client.tree))
 
 
