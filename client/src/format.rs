@@ -21,6 +21,8 @@ pub mod document;
 pub mod head;
 pub mod layout;
 pub mod manifest;
+pub mod pack;
+pub mod objects;
 pub mod path;
 pub mod release;
 pub mod root;
