@@ -323,7 +323,8 @@ mod tests {
         for good in ["root/1.root", "channels/stable.head", "releases/7/any/notes.pt-BR.md", "index.html"] {
             assert!(check_name(good, "x").is_ok(), "{good}");
         }
-        for bad in ["", "/", "/etc/passwd", "a//b", "a/", "../a", "a/../b", ".", "a/./b", "a\\b", "C:a", "a?b", "a%2e", "é"]
+        for bad in
+            ["", "/", "/etc/passwd", "a//b", "a/", "../a", "a/../b", ".", "a/./b", "a\\b", "C:a", "a?b", "a%2e", "é"]
         {
             assert_eq!(check_name(bad, "x").map_err(|e| e.code()), Err("bad-name"), "{bad}");
         }

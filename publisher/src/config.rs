@@ -41,6 +41,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
@@ -288,6 +289,10 @@ impl Config {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(ConfigError::UnknownPlatform { name: name.clone(), known });
             }
+            if let Some(bad) = platform.minimum_os.as_deref().filter(|text| !is_display_version(text)) {
+                let key = format!("platform.{name}.minimum_os");
+                return Err(ConfigError::invalid(key, "1 to 64 characters, none of them a control character", bad));
+            }
         }
         Ok(&self.platform)
     }
@@ -295,10 +300,12 @@ impl Config {
     /// Release notes files by language.
     ///
     /// # Errors
-    /// A language that is no token.
+    /// A language that is no tag.
     pub fn notes(&self) -> Result<&BTreeMap<String, PathBuf>, ConfigError> {
-        self.notes.keys().try_for_each(|language| token("notes", language).map(|_| ()))?;
-        Ok(&self.notes)
+        match self.notes.keys().find(|language| !is_language(language)) {
+            Some(bad) => Err(ConfigError::invalid("notes", "a language tag such as en or pt-br", bad)),
+            None => Ok(&self.notes),
+        }
     }
 }
 

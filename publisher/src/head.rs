@@ -3,6 +3,7 @@
 use lamplighter_client::format::document::FileRef;
 use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head, HeadRelease};
 use lamplighter_client::format::layout;
+use lamplighter_client::format::root::Root;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::{Documents, Facts, Goal, Idle, Pin, TrustState, Verdict, VerifiedRelease, judge};
 
@@ -46,12 +47,8 @@ pub fn require_above(head: Option<&Head>, channel: &str, platform: &str, build: 
 /// What a head is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
-    /// App id.
-    pub app: &'a str,
     /// Channel.
     pub channel: &'a str,
-    /// Newest root.
-    pub root_version: u64,
     /// The time of the run.
     pub time: Time,
     /// Days until the head is stale.
@@ -61,14 +58,14 @@ pub struct Terms<'a> {
 /// The head that offers `rows` beside what `old` offers to other platforms; none if `old` says so already.
 ///
 /// Mirrors, halts and bad builds stay as they are. A rollout of a platform that gets another release ends with it.
-pub fn next(old: Option<&Head>, terms: &Terms<'_>, rows: Vec<HeadRelease>) -> Option<Head> {
+pub fn next(old: Option<&Head>, root: &Root, terms: &Terms<'_>, rows: Vec<HeadRelease>) -> Option<Head> {
     let mut head = old.cloned().unwrap_or_else(|| Head {
-        app: terms.app.to_owned(),
+        app: root.app.clone(),
         channel: terms.channel.to_owned(),
         sequence: 0,
         issued: terms.time,
         expires: terms.time,
-        root_version: terms.root_version,
+        root_version: root.version,
         releases: Vec::new(),
         rollouts: Vec::new(),
         halts: Vec::new(),
@@ -90,40 +87,76 @@ pub fn next(old: Option<&Head>, terms: &Terms<'_>, rows: Vec<HeadRelease>) -> Op
     }
     head.releases.sort_by(|a, b| a.platform.cmp(&b.platform));
     head.sequence += 1;
-    head.root_version = terms.root_version;
+    head.root_version = root.version;
     // A clock that went back must not make clients refuse the head: `issued` never does.
     head.issued = terms.time.max(head.issued);
     head.expires = head.issued.plus(days_in_seconds(terms.expires_days));
     Some(head)
 }
 
-/// Signs `head`, lets the client's code judge it for every platform it offers something to, and puts it into the site.
-///
-/// # Errors
-/// A client would refuse it: nothing is written then. The disk.
-pub fn publish(
-    writer: &SiteWriter,
-    trust: &Trust,
-    signers: &Signers,
-    head: &Head,
-    watch: &dyn Watch,
-) -> Result<(), SiteError> {
-    let name = layout::head(&head.channel);
-    let bytes = signers.sign(head.to_body(), &name, head.issued).to_bytes();
-    if bytes.len() as u64 > HEAD_BYTES_MAX {
-        let detail = format!("expected at most {HEAD_BYTES_MAX} bytes, found {}", bytes.len());
-        return Err(SiteError::damaged(&name, detail));
+/// What a channel offers now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Sequence of the head.
+    pub sequence: u64,
+    /// False if the head offered all of it before.
+    pub changed: bool,
+    /// Platforms that are offered the build.
+    pub platforms: Vec<String>,
+}
+
+/// All it takes to move a channel.
+pub struct Mover<'a> {
+    /// The site, locked.
+    pub writer: &'a SiteWriter,
+    /// Its roots.
+    pub trust: &'a Trust,
+    /// Channel keys the newest root trusts.
+    pub signers: &'a Signers,
+    /// Hears of what is odd.
+    pub watch: &'a dyn Watch,
+}
+
+impl Mover<'_> {
+    /// Moves the head of a channel to `releases`, which lie in the site.
+    ///
+    /// # Errors
+    /// A release below what the channel offers, or one a client would refuse: nothing is written then. The disk.
+    pub fn move_to(&self, terms: &Terms<'_>, releases: &[VerifiedRelease]) -> Result<Moved, SiteError> {
+        let old = self.trust.head(self.writer.site(), terms.channel)?.map(|signed| signed.head);
+        for release in releases {
+            require_above(old.as_ref(), terms.channel, &release.release.platform, release.release.build)?;
+        }
+        let platforms = releases.iter().map(|r| r.release.platform.clone()).collect();
+        let rows = releases.iter().map(row).collect();
+        let Some(head) = next(old.as_ref(), self.trust.root(), terms, rows) else {
+            return Ok(Moved { sequence: old.map_or(0, |h| h.sequence), changed: false, platforms });
+        };
+        self.publish(&head)?;
+        Ok(Moved { sequence: head.sequence, changed: true, platforms })
     }
-    if bytes.len() > HEAD_BYTES_WANTED {
-        watch.notice("large-head", &name, &format!("{} bytes, which every check of a client fetches", bytes.len()));
+
+    /// Signs `head`, lets the client's code judge it for every platform, and puts it into the site.
+    fn publish(&self, head: &Head) -> Result<(), SiteError> {
+        let name = layout::head(&head.channel);
+        let bytes = self.signers.sign(head.to_body(), &name, head.issued).to_bytes();
+        if bytes.len() as u64 > HEAD_BYTES_MAX {
+            let detail = format!("expected at most {HEAD_BYTES_MAX} bytes, found {}", bytes.len());
+            return Err(SiteError::damaged(&name, detail));
+        }
+        if bytes.len() > HEAD_BYTES_WANTED {
+            let text = format!("{} bytes, which every check of a client fetches", bytes.len());
+            self.watch.notice("large-head", &name, &text);
+        }
+        for row in &head.releases {
+            accepted(self.writer.site(), self.trust, &head.channel, &bytes, row, head.issued)?;
+        }
+        for halted in &head.halts {
+            let text = "the channel is halted there: clients are offered nothing until it is resumed";
+            self.watch.notice("halted", halted, text);
+        }
+        self.writer.replace(&name, &bytes)
     }
-    for row in &head.releases {
-        accepted(writer.site(), trust, &head.channel, &bytes, row, head.issued)?;
-    }
-    for halted in &head.halts {
-        watch.notice("halted", halted, "the channel is halted there: clients are offered nothing until it is resumed");
-    }
-    writer.replace(&name, &bytes)
 }
 
 /// Runs the client's judgement over a head and the release it offers in `row`, as a new install would.
@@ -164,32 +197,44 @@ mod tests {
     use super::*;
     use lamplighter_client::format::digest::Blake3;
     use lamplighter_client::format::head::Rollout;
+    use lamplighter_client::format::root::Role;
 
     fn offer(platform: &str, build: u64) -> HeadRelease {
         let file = FileRef { length: build, blake3: Blake3::of(platform.as_bytes()) };
         HeadRelease { platform: platform.to_owned(), build, version: build.to_string(), file }
     }
 
-    fn terms(seconds: i64) -> Terms<'static> {
+    fn next(old: Option<&Head>, seconds: i64, rows: Vec<HeadRelease>) -> Option<Head> {
+        let no_keys = || Role { threshold: 1, keys: Vec::new() };
         let time = Time::from_seconds(seconds);
-        Terms { app: "app", channel: "stable", root_version: 1, time, expires_days: 7 }
+        let root = Root {
+            app: "app".to_owned(),
+            version: 1,
+            issued: time,
+            expires: time,
+            root: no_keys(),
+            release: no_keys(),
+            channel_threshold: 1,
+            channel: Vec::new(),
+        };
+        super::next(old, &root, &Terms { channel: "stable", time, expires_days: 7 }, rows)
     }
 
     #[test]
     fn rows_of_other_platforms_stay() {
-        let first = next(None, &terms(100), vec![offer("b", 1), offer("a", 1)]).expect("a first head");
+        let first = next(None, 100, vec![offer("b", 1), offer("a", 1)]).expect("a first head");
         assert_eq!((first.sequence, first.expires.seconds()), (1, 100 + 7 * 86_400));
         assert_eq!(first.releases, [offer("a", 1), offer("b", 1)]);
-        let second = next(Some(&first), &terms(200), vec![offer("b", 2)]).expect("another");
+        let second = next(Some(&first), 200, vec![offer("b", 2)]).expect("another");
         assert_eq!((second.sequence, second.issued.seconds()), (2, 200));
         assert_eq!(second.releases, [offer("a", 1), offer("b", 2)]);
-        assert_eq!(next(Some(&second), &terms(300), vec![offer("b", 2)]), None);
+        assert_eq!(next(Some(&second), 300, vec![offer("b", 2)]), None);
         assert_eq!(Head::parse(&second.to_body()), Ok(second));
     }
 
     #[test]
     fn time_never_goes_back_and_a_rollout_ends_with_its_release() {
-        let mut old = next(None, &terms(500), vec![offer("a", 1), offer("b", 1)]).expect("a first head");
+        let mut old = next(None, 500, vec![offer("a", 1), offer("b", 1)]).expect("a first head");
         let rollout = |platform: &str| Rollout {
             platform: platform.to_owned(),
             start: Time::from_seconds(0),
@@ -199,14 +244,14 @@ mod tests {
         old.rollouts = vec![rollout("a"), rollout("b")];
         old.halts = vec!["a".to_owned()];
         old.mirrors = vec!["https://m".to_owned()];
-        let new = next(Some(&old), &terms(100), vec![offer("a", 2)]).expect("another");
+        let new = next(Some(&old), 100, vec![offer("a", 2)]).expect("another");
         assert_eq!(new.issued.seconds(), 500);
         assert_eq!((new.rollouts, new.halts, new.mirrors), (vec![rollout("b")], old.halts, old.mirrors));
     }
 
     #[test]
     fn builds_only_grow() {
-        let head = next(None, &terms(1), vec![offer("a", 5)]);
+        let head = next(None, 1, vec![offer("a", 5)]);
         let above = |platform: &str, build| require_above(head.as_ref(), "stable", platform, build);
         assert!(above("a", 5).is_ok() && above("a", 6).is_ok() && above("b", 1).is_ok());
         assert!(matches!(above("a", 4), Err(SiteError::BuildTooLow { last: 5, .. })));

@@ -17,6 +17,7 @@ pub mod config;
 pub mod error;
 pub mod head;
 pub mod init;
+pub mod promote;
 pub mod scan;
 pub mod serve;
 pub mod sign;

@@ -105,7 +105,8 @@ impl Term {
     pub(crate) fn failed(&self, error: &Error) -> ExitCode {
         self.end_step();
         let class = error.class();
-        let event = json!({"event": "error", "class": class.name(), "code": class.exit_code(), "text": error.to_string()});
+        let event =
+            json!({"event": "error", "class": class.name(), "code": class.exit_code(), "text": error.to_string()});
         self.line(&format!("error: {error}"), &event);
         ExitCode::from(class.exit_code())
     }
@@ -131,7 +132,8 @@ impl Term {
             self.say(&current.to_text(), &current.to_json());
         }
         let notices = std::mem::take(&mut state.notices);
-        for (code, count) in notices.into_iter().filter(|(_, count)| *count > NOTICES_SHOWN && self.mode != Mode::Json) {
+        for (code, count) in notices.into_iter().filter(|(_, count)| *count > NOTICES_SHOWN && self.mode != Mode::Json)
+        {
             self.say(&format!("warning: {} more of {code}", count - NOTICES_SHOWN), &Value::Null);
         }
     }

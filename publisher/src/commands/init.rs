@@ -35,12 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let flags = Config {
-        site: args.site.clone(),
-        app: args.app.clone(),
-        keys: args.keys.clone(),
-        ..Config::default()
-    };
+    let flags = Config { site: args.site.clone(), app: args.app.clone(), keys: args.keys.clone(), ..Config::default() };
     let config = args.config.with(flags)?;
     let request = Request {
         site: config.site()?,

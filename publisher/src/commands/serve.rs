@@ -42,7 +42,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     };
     let server = Server::bind(site.dir(), listen, Arc::new(log))?;
     let shown = server.address().map_or_else(|_| listen.to_owned(), |a| a.to_string());
-    let loopback = server.address().is_ok_and(|a| matches!(a.ip(), IpAddr::V4(ip) if ip.is_loopback()) || a.ip().is_loopback());
+    let loopback =
+        server.address().is_ok_and(|a| matches!(a.ip(), IpAddr::V4(ip) if ip.is_loopback()) || a.ip().is_loopback());
     if !loopback {
         term.note("not-loopback", "this server is for trying a site; others can reach it at this address");
     }
