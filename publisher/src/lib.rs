@@ -1,1 +1,4 @@
+//! Writes sites of desktop software releases.
 
+pub mod diff;
+pub mod packs;
