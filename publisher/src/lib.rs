@@ -14,9 +14,11 @@
 
 pub mod bases;
 pub mod config;
+pub mod diff;
 pub mod error;
 pub mod head;
 pub mod init;
+pub mod packs;
 pub mod promote;
 pub mod scan;
 pub mod serve;
