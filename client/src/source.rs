@@ -131,6 +131,12 @@ pub enum Trouble {
         /// The time they were given.
         span: Duration,
     },
+    /// The whole took longer than anybody should wait for it.
+    #[error("it did not arrive within {limit:?}")]
+    Late {
+        /// The time it was given.
+        limit: Duration,
+    },
     /// A status that says neither yes nor no.
     #[error("unexpected HTTP status {0}")]
     Status(u16),
@@ -208,7 +214,7 @@ impl Trouble {
             Self::Connect(_) => "connect",
             Self::Interrupted(_) => "interrupted",
             Self::Stalled { .. } => "stalled",
-            Self::Slow { .. } => "slow",
+            Self::Slow { .. } | Self::Late { .. } => "slow",
             Self::Status(_) => "status",
             Self::Range { .. } => "range",
             Self::Redirect(_) => "redirect",
