@@ -30,7 +30,7 @@ clients can use, and the next run finishes the job.";
 
 /// Writes sites of desktop software releases: patches, manifests and signed documents as static files.
 #[derive(Debug, Parser)]
-#[command(name = "publisher", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "publisher", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Write one JSON event a line: progress to stderr, results to stdout.
     #[arg(long, global = true)]

@@ -1,6 +1,13 @@
 //! All the ways a run can fail, gathered once, and the class each belongs to.
 
+use std::path::PathBuf;
+
+use lamplighter_client::error::{Class as ClientClass, Error as ClientError};
+
 use crate::config::ConfigError;
+use crate::objects::BuildError;
+use crate::packs::PackBuildError;
+use crate::proof::ProofError;
 use crate::scan::ScanError;
 use crate::serve::ServeError;
 use crate::sign::SignError;
@@ -67,6 +74,18 @@ pub enum Error {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Site(#[from] SiteError),
+    #[error("objects: {0}")]
+    Objects(#[from] BuildError),
+    #[error(transparent)]
+    Pack(#[from] PackBuildError),
+    #[error("cannot {doing}: {source}")]
+    Client { doing: &'static str, source: ClientError },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Proof(Vec<ProofError>),
+    #[error("release notes {}: {detail}", file.display())]
+    Notes { file: PathBuf, detail: String },
+    #[error("cannot start threads: {0}")]
+    Threads(String),
 }
 
 impl Error {
@@ -78,6 +97,27 @@ impl Error {
             Error::Sign(error) => error.class(),
             Error::Serve(error) => error.class(),
             Error::Site(error) => error.class(),
+            Error::Objects(error) => match error {
+                BuildError::Read { .. } | BuildError::Changed { .. } => Class::Input,
+                BuildError::Compress { .. } | BuildError::Store { .. } => Class::Disk,
+                BuildError::Index(_) => Class::Proof,
+            },
+            Error::Pack(error) => match error {
+                PackBuildError::Read { .. } | PackBuildError::Changed { .. } => Class::Input,
+                PackBuildError::Scratch { .. } => Class::Disk,
+                PackBuildError::Diff { .. } | PackBuildError::Header(_) => Class::Proof,
+            },
+            Error::Client { source, .. } => match source.class() {
+                ClientClass::Disk => Class::Disk,
+                ClientClass::NotTrusted => Class::Trust,
+                _ => Class::Site,
+            },
+            Error::Proof(failures) => match failures.iter().all(ProofError::is_disk) {
+                true => Class::Disk,
+                false => Class::Proof,
+            },
+            Error::Notes { .. } => Class::Input,
+            Error::Threads(_) => Class::Disk,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! * The library writes nothing to a terminal; it reports through [`watch`].
 
 pub mod bases;
+pub mod build_release;
 pub mod config;
 pub mod diff;
 pub mod error;
@@ -20,7 +21,10 @@ pub mod head;
 pub mod init;
 pub mod packs;
 pub mod promote;
+pub mod proof;
+pub mod report;
 pub mod scan;
+pub mod scratch;
 pub mod serve;
 pub mod sign;
 pub mod site;

@@ -1,8 +1,9 @@
 //! How the library reports what it does; no terminal here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lamplighter_client::progress::{Event, Progress};
+use lamplighter_client::progress::{Event, Phase, Progress};
 
 /// What a run is busy with. The names are stable: they stand in `--json` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,9 +12,7 @@ pub enum Step {
     Scan,
     /// Cutting, compressing and storing full content.
     Objects,
-    /// Rebuilding trees of old releases from the site.
-    Bases,
-    /// Computing what changed since an old release.
+    /// Rebuilding trees of old releases from the site, and computing what changed since.
     Packs,
     /// Updating scratch trees with the client's code.
     Proof,
@@ -27,7 +26,6 @@ impl Step {
         match self {
             Step::Scan => "scan",
             Step::Objects => "objects",
-            Step::Bases => "bases",
             Step::Packs => "packs",
             Step::Proof => "proof",
             Step::Verify => "verify",
@@ -60,15 +58,27 @@ impl Watch for Unwatched {
     fn notice(&self, _: &'static str, _: &str, _: &str) {}
 }
 
-/// Hands a part's reports on: its bytes and notices, not its phases, since the run names its own steps.
-pub struct PartProgress(pub Arc<dyn Watch>);
+/// Hands the bytes of a part of the work on: the run names its own steps, and what a client would tell its user about a
+/// scratch tree is not for the publisher's.
+pub struct PartProgress {
+    watch: Arc<dyn Watch>,
+    /// Whether the part is at what its bytes are counted by: the download, if it has phases at all.
+    counts: AtomicBool,
+}
+
+impl PartProgress {
+    /// Reports to `watch`.
+    pub fn new(watch: Arc<dyn Watch>) -> Self {
+        Self { watch, counts: AtomicBool::new(true) }
+    }
+}
 
 impl Progress for PartProgress {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Started { .. } => {}
-            Event::Advanced { bytes } => self.0.advanced(bytes),
-            Event::Notice { code, subject, text } => self.0.notice(code, subject, text),
+            Event::Started { phase, .. } => self.counts.store(phase == Phase::Download, Ordering::Relaxed),
+            Event::Advanced { bytes } if self.counts.load(Ordering::Relaxed) => self.watch.advanced(bytes),
+            Event::Advanced { .. } | Event::Notice { .. } => {}
         }
     }
 }
