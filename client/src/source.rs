@@ -131,6 +131,12 @@ pub enum Trouble {
         /// The time they were given.
         span: Duration,
     },
+    /// The whole took longer than anybody should wait for it.
+    #[error("it did not arrive within {limit:?}")]
+    Late {
+        /// The time it was given.
+        limit: Duration,
+    },
     /// A status that says neither yes nor no.
     #[error("unexpected HTTP status {0}")]
     Status(u16),
@@ -208,7 +214,7 @@ impl Trouble {
             Self::Connect(_) => "connect",
             Self::Interrupted(_) => "interrupted",
             Self::Stalled { .. } => "stalled",
-            Self::Slow { .. } => "slow",
+            Self::Slow { .. } | Self::Late { .. } => "slow",
             Self::Status(_) => "status",
             Self::Range { .. } => "range",
             Self::Redirect(_) => "redirect",
@@ -323,7 +329,8 @@ mod tests {
         for good in ["root/1.root", "channels/stable.head", "releases/7/any/notes.pt-BR.md", "index.html"] {
             assert!(check_name(good, "x").is_ok(), "{good}");
         }
-        for bad in ["", "/", "/etc/passwd", "a//b", "a/", "../a", "a/../b", ".", "a/./b", "a\\b", "C:a", "a?b", "a%2e", "é"]
+        for bad in
+            ["", "/", "/etc/passwd", "a//b", "a/", "../a", "a/../b", ".", "a/./b", "a\\b", "C:a", "a?b", "a%2e", "é"]
         {
             assert_eq!(check_name(bad, "x").map_err(|e| e.code()), Err("bad-name"), "{bad}");
         }

@@ -57,7 +57,8 @@ impl HttpSource {
             let response = request.send().map_err(|e| self.send_error(name, &e))?;
             let Some(location) = redirect_of(&response) else { return Ok(response) };
             url = redirect::next_hop(&url, location.as_bytes()).map_err(|text| transient(Trouble::Redirect(text)))?;
-            if kind == Kind::Document && !self.options.documents_follow_hosts && !redirect::same_site(&self.base, &url) {
+            if kind == Kind::Document && !self.options.documents_follow_hosts && !redirect::same_site(&self.base, &url)
+            {
                 let to = url.host_str().unwrap_or_default();
                 return Err(transient(Trouble::Redirect(format!("to another host, {to}"))));
             }
@@ -252,7 +253,9 @@ impl Read for PacedBody {
             let timeout = find::<reqwest::Error>(&error).is_some_and(reqwest::Error::is_timeout);
             let trouble = match timeout {
                 true => Trouble::Stalled { silence: self.stall_timeout },
-                false => Trouble::Interrupted(find::<reqwest::Error>(&error).map_or_else(|| chain(&error), |e| chain(e))),
+                false => {
+                    Trouble::Interrupted(find::<reqwest::Error>(&error).map_or_else(|| chain(&error), |e| chain(e)))
+                }
             };
             io::Error::new(if timeout { io::ErrorKind::TimedOut } else { io::ErrorKind::Other }, trouble)
         })?;

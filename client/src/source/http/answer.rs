@@ -71,7 +71,9 @@ fn parse_content_range(text: &str) -> Option<u64> {
 }
 
 fn content_range(headers: &HeaderMap) -> String {
-    headers.get(CONTENT_RANGE).map_or_else(|| "without Content-Range".into(), |value| format!("Content-Range {}", shown(value)))
+    headers
+        .get(CONTENT_RANGE)
+        .map_or_else(|| "without Content-Range".into(), |value| format!("Content-Range {}", shown(value)))
 }
 
 /// A header value for messages: short and free of control characters.
@@ -128,9 +130,16 @@ mod tests {
 
     #[test]
     fn parts_must_be_the_one_asked_for() {
-        for bad in
-            ["", "bytes 6-9/10", "bytes 7-6/10", "bytes 7-10/10", "bytes 7-9", "bytes */10", "items 7-9/10", "bytes +7-9/10"]
-        {
+        for bad in [
+            "",
+            "bytes 6-9/10",
+            "bytes 7-6/10",
+            "bytes 7-10/10",
+            "bytes 7-9",
+            "bytes */10",
+            "items 7-9/10",
+            "bytes +7-9/10",
+        ] {
             assert_eq!(judged(206, &[("content-range", bad)], Some(7)), Err("range"), "{bad}");
         }
         assert_eq!(judged(206, &[], Some(7)), Err("range"));
