@@ -19,3 +19,7 @@ pub mod scan;
 pub mod sign;
 pub mod site;
 pub mod watch;
+//! Writes sites of desktop software releases.
+
+pub mod diff;
+pub mod packs;
