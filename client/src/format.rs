@@ -17,7 +17,15 @@
 //! The specification of each format is the head comment of its module.
 
 pub mod digest;
+pub mod document;
+pub mod head;
 pub mod layout;
 pub mod manifest;
+pub mod pack;
+pub mod objects;
 pub mod path;
+pub mod release;
+pub mod root;
+pub mod settings;
+pub mod signed;
 pub mod text;

@@ -13,5 +13,10 @@
 //! * No path of a manifest reaches the disk except as [`format::path::RelPath`].
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
+pub mod download;
 pub mod format;
+pub mod plan;
+pub mod patch;
 pub mod progress;
+pub mod trust;
+pub mod source;
