@@ -15,8 +15,8 @@
 
 pub mod download;
 pub mod format;
-pub mod plan;
 pub mod patch;
+pub mod plan;
 pub mod progress;
-pub mod trust;
 pub mod source;
+pub mod trust;

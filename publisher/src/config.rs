@@ -11,7 +11,7 @@
 //! keys = "keys"                    # --keys: a directory of minisign files
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
-//! effort = 19                      # --effort: how hard packs are compressed, 1 to 22
+//! effort = 9                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
 //! no_channel = false               # --no-channel
@@ -38,9 +38,11 @@
 //!   from the file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use lamplighter_client::format::text::{NUMBER_MAX, is_app_id, is_display_version, is_token};
+use lamplighter_client::format::release::is_language;
+use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
 /// The file that is read where no other is named and this one exists.
@@ -51,7 +53,7 @@ pub const BASES_DEFAULT: usize = 5;
 /// Days a head is good for, unless said otherwise.
 pub const EXPIRES_DAYS_DEFAULT: u64 = 7;
 /// Effort of packs, unless said otherwise.
-pub const EFFORT_DEFAULT: u8 = 19;
+pub const EFFORT_DEFAULT: u8 = 9;
 /// Where `serve` listens, unless said otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -249,7 +251,7 @@ impl Config {
     /// # Errors
     /// Out of range.
     pub fn effort(&self) -> Result<u8, ConfigError> {
-        in_range("effort", self.effort.unwrap_or(EFFORT_DEFAULT), 1, 22, "1 to 22")
+        in_range("effort", self.effort.unwrap_or(EFFORT_DEFAULT), 1, 9, "1 to 9")
     }
 
     /// The version as people see it, checked.
@@ -287,6 +289,10 @@ impl Config {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(ConfigError::UnknownPlatform { name: name.clone(), known });
             }
+            if let Some(bad) = platform.minimum_os.as_deref().filter(|text| !is_display_version(text)) {
+                let key = format!("platform.{name}.minimum_os");
+                return Err(ConfigError::invalid(key, "1 to 64 characters, none of them a control character", bad));
+            }
         }
         Ok(&self.platform)
     }
@@ -294,11 +300,24 @@ impl Config {
     /// Release notes files by language.
     ///
     /// # Errors
-    /// A language that is no token.
+    /// A language that is no tag.
     pub fn notes(&self) -> Result<&BTreeMap<String, PathBuf>, ConfigError> {
-        self.notes.keys().try_for_each(|language| token("notes", language).map(|_| ()))?;
-        Ok(&self.notes)
+        match self.notes.keys().find(|language| !is_language(language)) {
+            Some(bad) => Err(ConfigError::invalid("notes", "a language tag such as en or pt-br", bad)),
+            None => Ok(&self.notes),
+        }
     }
+}
+
+/// The time of a run: the seconds of `source_date_epoch` where it is set, or the clock.
+///
+/// # Errors
+/// It is set to something else than seconds.
+pub fn time_from(source_date_epoch: Option<&OsStr>) -> Result<Time, ConfigError> {
+    let Some(text) = source_date_epoch else { return Ok(Time::now()) };
+    let seconds = text.to_str().and_then(number).and_then(|n| i64::try_from(n).ok());
+    let found = || ConfigError::SourceDate { found: text.to_string_lossy().into_owned() };
+    seconds.map(Time::from_seconds).ok_or_else(found)
 }
 
 /// Flags choose among the file's platforms, and may move their directories.
@@ -388,6 +407,14 @@ mod tests {
         let message = Config::load(Some(&file)).expect_err("unknown key").to_string();
         assert!(message.contains("exclud") && message.contains("p.toml"), "{message}");
         assert!(matches!(Config::load(Some(&dir.path().join("none"))), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn the_time_of_a_run_can_be_fixed() {
+        let time = |text: &str| time_from(Some(OsStr::new(text))).map(Time::seconds).ok();
+        assert_eq!((time("1700000000"), time("0")), (Some(1_700_000_000), Some(0)));
+        assert_eq!((time(""), time("now"), time("-1"), time("1.5")), (None, None, None, None));
+        assert!(time_from(None).is_ok_and(|t| t.seconds() > 1_700_000_000));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::scan::ScanError;
+use crate::serve::ServeError;
 use crate::sign::SignError;
 use crate::site::SiteError;
 
@@ -63,6 +64,8 @@ pub enum Error {
     #[error(transparent)]
     Sign(#[from] SignError),
     #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
     Site(#[from] SiteError),
 }
 
@@ -73,6 +76,7 @@ impl Error {
             Error::Config(_) => Class::Usage,
             Error::Scan(error) => error.class(),
             Error::Sign(error) => error.class(),
+            Error::Serve(error) => error.class(),
             Error::Site(error) => error.class(),
         }
     }

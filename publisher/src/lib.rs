@@ -12,10 +12,16 @@
 //! * Equal input gives equal bytes, at any number of threads: no clock beyond one time a run, no random salt.
 //! * The library writes nothing to a terminal; it reports through [`watch`].
 
+pub mod bases;
 pub mod config;
+pub mod diff;
 pub mod error;
+pub mod head;
+pub mod init;
+pub mod packs;
+pub mod promote;
 pub mod scan;
-
+pub mod serve;
 pub mod sign;
 pub mod site;
 pub mod watch;

@@ -40,6 +40,8 @@ pub enum SiteError {
         "site: {name} is published with other content, and what is published never changes; use a new build number"
     )]
     Immutable { name: String },
+    #[error("site: a client on {platform} would refuse {name}: {detail}")]
+    Refused { name: String, platform: String, detail: String },
     #[error("another publisher is at work on the site {dir}; wait for it to end")]
     Locked { dir: PathBuf },
     #[error(
@@ -66,6 +68,7 @@ impl SiteError {
         match self {
             SiteError::Read { .. } | SiteError::Write { .. } => Class::Disk,
             SiteError::NotTrusted { .. } | SiteError::RootExpired { .. } => Class::Trust,
+            SiteError::Refused { .. } => Class::Proof,
             SiteError::Locked { .. } => Class::Locked,
             _ => Class::Site,
         }

@@ -16,6 +16,7 @@ use super::{Site, SiteError};
 #[derive(Debug, Clone)]
 pub struct Trust {
     roots: Vec<Root>,
+    documents: Vec<Vec<u8>>,
 }
 
 /// A verified head and its bytes.
@@ -34,6 +35,7 @@ impl Trust {
     /// A root that is malformed, speaks of another app than the one before, or is not signed as the chain asks.
     pub fn read(site: &Site) -> Result<Self, SiteError> {
         let mut roots: Vec<Root> = Vec::new();
+        let mut documents = Vec::new();
         loop {
             let version = roots.len() as u64 + 1;
             let name = layout::root(version);
@@ -55,18 +57,25 @@ impl Trust {
                 return Err(SiteError::damaged(&name, detail));
             }
             roots.push(root);
+            documents.push(bytes);
         }
         if roots.is_empty() {
             let found = "nothing of that name".to_owned();
             return Err(SiteError::NotASite { dir: site.dir().to_owned(), found });
         }
-        Ok(Self { roots })
+        Ok(Self { roots, documents })
     }
 
     /// The newest root.
     pub fn root(&self) -> &Root {
         // `read` makes no empty chain.
         &self.roots[self.roots.len() - 1]
+    }
+
+    /// The first root and those after it, as they lie in the site.
+    pub fn documents(&self) -> (&[u8], &[Vec<u8>]) {
+        // `read` makes no empty chain.
+        (&self.documents[0], &self.documents[1..])
     }
 
     /// Checks that the site belongs to `app`.
