@@ -25,7 +25,3 @@ pub mod serve;
 pub mod sign;
 pub mod site;
 pub mod watch;
-//! Writes sites of desktop software releases.
-
-pub mod diff;
-pub mod packs;
