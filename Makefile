@@ -28,7 +28,7 @@ lint: setup-lint
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings
 	$(CARGO) clippy -p lamplighter-client --no-default-features --features http --lib --tests --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
 ## Sizes, times and memory on one real pair, in about a minute.

@@ -12,7 +12,7 @@ import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 RUST_LINES_MAX = 550
-FUNCTION_LINES_MAX = 60
+FUNCTION_LINES_MAX = 70
 FORMATS = "client/src/format/"
 # Shared words of the formats; they have no bytes of their own to specify.
 NOT_FORMATS = {"client/src/format/text.rs", "client/src/format/digest.rs"}

@@ -19,6 +19,7 @@
 pub mod digest;
 pub mod document;
 pub mod head;
+pub mod journal;
 pub mod layout;
 pub mod manifest;
 pub mod objects;

@@ -70,7 +70,8 @@ impl Chain {
     pub(super) fn state_with(&self, facts: &Facts<'_>, channel: ChannelState, walked: Option<Time>) -> TrustState {
         let mut state = facts.state.clone();
         state.roots.clone_from(&self.bytes);
-        state.roots_walked = walked.or(state.roots_walked);
+        // The first accepted head names the newest root: the week begins there.
+        state.roots_walked = walked.or(state.roots_walked).or(Some(facts.clock));
         state.channels.insert(facts.channel.to_owned(), channel);
         state
     }
