@@ -13,7 +13,7 @@
 //! A run that dies between any two of these leaves objects and packs the next run finds and uses; a release without its
 //! signed document is no release, and what lies there is written anew.
 
-mod prior;
+pub(crate) mod prior;
 mod release;
 
 use std::collections::BTreeMap;
@@ -117,7 +117,15 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let temp_dir = writer.temp_dir();
     let scratch = Scratch::new(writer.site(), request.scratch.as_deref().unwrap_or(&temp_dir), watch.clone())
         .map_err(|source| Error::Client { doing: "open the site", source })?;
-    let job = Job { request, writer: &writer, authority: &authority, notes: &notes, scratch, watch: watch.clone(), cache: UnitCache::new() };
+    let job = Job {
+        request,
+        writer: &writer,
+        authority: &authority,
+        notes: &notes,
+        scratch,
+        watch: watch.clone(),
+        cache: UnitCache::new(),
+    };
 
     let mut drafts: Vec<Draft> = Vec::new();
     for input in &inputs {
@@ -156,9 +164,8 @@ impl Authority {
         let (root, keys) = (trust.root(), request.keys.as_deref());
         let release_signers = Signers::load(Role::Release, keys)?.trusted_by(&root.release, root.version)?;
         let moved = request.channel.as_deref().filter(|_| request.move_channel);
-        let channel_signers = moved.map(|channel| {
-            Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version)
-        });
+        let channel_signers = moved
+            .map(|channel| Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version));
         let channel_signers = channel_signers.transpose()?;
         let mut heads = Vec::new();
         for channel in site.channels()? {

@@ -141,8 +141,10 @@ mod tests {
     fn every_difference_is_named() {
         let tree = |rows: Vec<Row>| Manifest::new(rows).expect("no conflicts");
         let (managed, keep) = (Policy::Managed, Policy::Keep);
-        let expected = tree(vec![file("a", "1", false, keep), file("b", "2", false, managed), file("c", "", false, keep)]);
-        let found = tree(vec![file("a", "1", false, managed), file("b", "3", false, managed), file("d", "", true, managed)]);
+        let expected =
+            tree(vec![file("a", "1", false, keep), file("b", "2", false, managed), file("c", "", false, keep)]);
+        let found =
+            tree(vec![file("a", "1", false, managed), file("b", "3", false, managed), file("d", "", true, managed)]);
         assert!(differences(&expected, &expected).is_empty());
         assert_eq!(differences(&expected, &found), ["b differs", "c is missing", "d is too much"]);
     }

@@ -178,8 +178,7 @@ mod tests {
             seconds: 1.0,
             packs,
         };
-        let mut summary =
-            Summary { build: 7, version: "1.2".to_owned(), platforms: vec![platform], channel: None };
+        let mut summary = Summary { build: 7, version: "1.2".to_owned(), platforms: vec![platform], channel: None };
         let table = summary.to_table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 7);

@@ -59,7 +59,7 @@ impl Current {
 
     fn to_text(&self) -> String {
         let (rate, remaining) = self.pace();
-        let left = remaining.map_or(String::new(), |r| format!(", {} left", HumanDuration(r)));
+        let left = remaining.filter(|r| !r.is_zero()).map_or(String::new(), |r| format!(", {} left", HumanDuration(r)));
         format!(
             "{} {}: {} of {}, {}/s{left}",
             self.step.name(),

@@ -17,14 +17,14 @@ const OTHER_PLATFORMS_MAX: usize = 3;
 
 /// A release with what its two large documents say.
 #[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    pub(super) release: VerifiedRelease,
-    pub(super) manifest: Manifest,
-    pub(super) index: ObjectsIndex,
+pub(crate) struct Loaded {
+    pub(crate) release: VerifiedRelease,
+    pub(crate) manifest: Manifest,
+    pub(crate) index: ObjectsIndex,
 }
 
 impl Loaded {
-    pub(super) fn known(&self) -> Known<'_> {
+    pub(crate) fn known(&self) -> Known<'_> {
         (&self.release, &self.manifest)
     }
 
@@ -33,7 +33,7 @@ impl Loaded {
     }
 
     /// Reads what `release` names.
-    pub(super) fn new(site: &Site, release: VerifiedRelease) -> Result<Self, SiteError> {
+    pub(crate) fn new(site: &Site, release: VerifiedRelease) -> Result<Self, SiteError> {
         let manifest = manifest(site, &release.release)?;
         let name = layout::objects(release.release.build, &release.release.platform);
         let bytes = named(site, &name, &release.release.objects)?;
@@ -41,9 +41,11 @@ impl Loaded {
         Ok(Self { release, manifest, index })
     }
 
-    fn read(site: &Site, trust: &Trust, build: u64, platform: &str) -> Result<Self, SiteError> {
+    /// Reads the release of `build`.
+    pub(crate) fn read(site: &Site, trust: &Trust, build: u64, platform: &str) -> Result<Self, SiteError> {
         let name = layout::release(build, platform);
-        let release = trust.release(site, build, platform)?.ok_or_else(|| SiteError::damaged(&name, "it is missing"))?;
+        let release =
+            trust.release(site, build, platform)?.ok_or_else(|| SiteError::damaged(&name, "it is missing"))?;
         Self::new(site, release)
     }
 }

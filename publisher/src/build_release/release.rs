@@ -102,7 +102,8 @@ impl Job<'_> {
         self.watch.notice("reused", &layout::release(release.build, input.platform), text);
         let bases: Vec<Loaded> =
             release.packs.iter().filter_map(|row| self.read(row.base_build, input.platform)).collect();
-        let version = |build| bases.iter().find(|b| b.release.release.build == build).map(|b| &b.release.release.version);
+        let version =
+            |build| bases.iter().find(|b| b.release.release.build == build).map(|b| &b.release.release.version);
         let packs = release.packs.iter().map(|row| PackSummary {
             base_build: row.base_build,
             base_version: version(row.base_build).cloned().unwrap_or_default(),
@@ -140,6 +141,9 @@ impl Job<'_> {
     }
 
     fn packs(&self, target: &Target<'_>, bases: &[Loaded]) -> Result<Vec<Pack>, Error> {
+        if bases.is_empty() {
+            return Ok(Vec::new());
+        }
         let new = &target.input.scanned.manifest;
         let work = |base: &Loaded| base.index.stored_bytes() + packs::work_bytes(&base.manifest, new);
         self.watch.step(Step::Packs, target.input.platform, bases.iter().map(work).sum());
@@ -151,7 +155,10 @@ impl Job<'_> {
         let (fate, row) = self.pack_from(target, base)?;
         let release = &base.release.release;
         let (base_build, base_version) = (release.build, release.version.clone());
-        Ok(Pack { row, summary: PackSummary { base_build, base_version, fate, seconds: started.elapsed().as_secs_f64() } })
+        Ok(Pack {
+            row,
+            summary: PackSummary { base_build, base_version, fate, seconds: started.elapsed().as_secs_f64() },
+        })
     }
 
     fn pack_from(&self, target: &Target<'_>, base: &Loaded) -> Result<(PackFate, Option<PackRow>), Error> {
@@ -180,8 +187,7 @@ impl Job<'_> {
             new_dir: &target.input.scanned.dir,
         };
         let progress = PartProgress::new(self.watch.clone());
-        let built =
-            packs::build(&step, self.request.effort, &self.cache, &self.writer.temp_dir(), &progress)?;
+        let built = packs::build(&step, self.request.effort, &self.cache, &self.writer.temp_dir(), &progress)?;
         if !worth_keeping(built.length, target.full_bytes) {
             return Ok((PackFate::TooLarge(built.length), None));
         }
@@ -198,7 +204,8 @@ impl Job<'_> {
 
     fn sign(&self, target: &Target<'_>, index: FileRef, packs: Vec<PackRow>) -> Result<VerifiedRelease, Error> {
         let (request, config) = (self.request, target.input.config);
-        let notes = |(language, text): (&String, &Vec<u8>)| Notes { language: language.clone(), file: FileRef::of(text) };
+        let notes =
+            |(language, text): (&String, &Vec<u8>)| Notes { language: language.clone(), file: FileRef::of(text) };
         let release = Release {
             app: request.app.clone(),
             platform: target.input.platform.to_owned(),

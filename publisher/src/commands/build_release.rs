@@ -132,10 +132,8 @@ fn event(summary: &Summary) -> Value {
             })
         })
         .collect();
-    let channel = summary
-        .channel
-        .as_ref()
-        .map(|c| json!({"channel": c.channel, "sequence": c.sequence, "moved": c.moved}));
+    let channel =
+        summary.channel.as_ref().map(|c| json!({"channel": c.channel, "sequence": c.sequence, "moved": c.moved}));
     json!({
         "event": "release", "build": summary.build, "version": summary.version, "platforms": platforms,
         "channel": channel,

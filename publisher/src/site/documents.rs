@@ -122,7 +122,8 @@ impl Trust {
         Ok(Some(SignedHead { head, bytes }))
     }
 
-    /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it.
+    /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it: one that may be
+    /// offered.
     ///
     /// # Errors
     /// It is malformed, not signed by the release role, or another app's, platform's or build's.
@@ -132,7 +133,20 @@ impl Trust {
         self.check_release(&name, bytes, build, platform).map(Some)
     }
 
-    /// Verifies `bytes`, the content of the release file `name`.
+    /// As [`Trust::release`], if any root of the chain accepts it: what was installed before keys were replaced stays
+    /// installed, and is what updates start from.
+    ///
+    /// # Errors
+    /// Those of [`Trust::release`].
+    pub fn past_release(&self, site: &Site, build: u64, platform: &str) -> Result<Option<VerifiedRelease>, SiteError> {
+        let name = layout::release(build, platform);
+        let Some(bytes) = site.read(&name, RELEASE_BYTES_MAX)? else { return Ok(None) };
+        let document = split(&name, &bytes, RELEASE_BYTES_MAX)?;
+        let accepting = self.roots.iter().rev().find(|root| root.release.accepts(&document));
+        check_release(accepting.unwrap_or(self.root()), &name, bytes, build, platform).map(Some)
+    }
+
+    /// Verifies `bytes`, the content of the release file `name`, under the newest root.
     ///
     /// # Errors
     /// Those of [`Trust::release`].
@@ -143,20 +157,26 @@ impl Trust {
         build: u64,
         platform: &str,
     ) -> Result<VerifiedRelease, SiteError> {
-        let document = split(name, &bytes, RELEASE_BYTES_MAX)?;
-        let root = self.root();
-        require(name, &format!("root version {}", root.version), &root.release, &document)?;
-        let release = Release::parse(&document.body).map_err(|e| SiteError::damaged(name, e))?;
-        let found = (release.app.as_str(), release.platform.as_str(), release.build);
-        if found != (root.app.as_str(), platform, build) {
-            let detail = format!(
-                "expected {} {platform} build {build}, found {} {} build {}",
-                root.app, found.0, found.1, found.2
-            );
-            return Err(SiteError::damaged(name, detail));
-        }
-        Ok(VerifiedRelease { release, bytes })
+        check_release(self.root(), name, bytes, build, platform)
     }
+}
+
+fn check_release(
+    root: &Root,
+    name: &str,
+    bytes: Vec<u8>,
+    build: u64,
+    platform: &str,
+) -> Result<VerifiedRelease, SiteError> {
+    let document = split(name, &bytes, RELEASE_BYTES_MAX)?;
+    require(name, &format!("root version {}", root.version), &root.release, &document)?;
+    let release = Release::parse(&document.body).map_err(|e| SiteError::damaged(name, e))?;
+    let expected = format!("app {}, {platform}, build {build}", root.app);
+    let found = format!("app {}, {}, build {}", release.app, release.platform, release.build);
+    if found != expected {
+        return Err(SiteError::damaged(name, format!("expected {expected}, found {found}")));
+    }
+    Ok(VerifiedRelease { bytes, release })
 }
 
 /// The manifest `release` names.
