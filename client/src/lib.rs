@@ -20,7 +20,4 @@ pub mod format;
 pub mod patch;
 pub mod plan;
 pub mod progress;
-pub mod source;
 pub mod tree;
-pub mod trust;
-pub mod updater;
