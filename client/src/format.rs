@@ -17,6 +17,8 @@
 //! The specification of each format is the head comment of its module.
 
 pub mod digest;
+pub mod document;
+pub mod head;
 pub mod journal;
 pub mod layout;
 pub mod manifest;

@@ -20,4 +20,7 @@ pub mod format;
 pub mod patch;
 pub mod plan;
 pub mod progress;
+pub mod source;
 pub mod tree;
+pub mod trust;
+pub mod updater;

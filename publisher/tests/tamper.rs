@@ -189,7 +189,8 @@ fn unknown_keys_and_a_later_pack_format_lead_to_objects() {
     release.packs = packs.collect();
     release.reads_pack = 2;
     let body = String::from_utf8(release.to_body()).expect("text");
-    let body = body.replace("\nend\n", "\ncolour,blue\nreads,colour,7\nend\n").replace("\nbuild,2\n", "\nbuild,2,later\n");
+    let body =
+        body.replace("\nend\n", "\ncolour,blue\nreads,colour,7\nend\n").replace("\nbuild,2\n", "\nbuild,2,later\n");
     republish(&world, body.into_bytes(), "weather,fine,later\n");
     assert_eq!(done(world.update("tree")).route, RouteTaken::Objects);
     assert_eq!(world.contents("tree"), contents(&world.path("input-2")));

@@ -1,5 +1,8 @@
 //! A publisher and its users in one directory: keys, a site, input trees and installed trees.
 
+// Each test file takes what it needs.
+#![allow(dead_code, unreachable_pub)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
