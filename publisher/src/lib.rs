@@ -18,6 +18,7 @@ pub mod diff;
 pub mod error;
 pub mod head;
 pub mod init;
+pub mod objects;
 pub mod packs;
 pub mod promote;
 pub mod scan;
