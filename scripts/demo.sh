@@ -10,6 +10,7 @@ repository=$PWD
 cargo=${CARGO:-cargo}
 built=${CARGO_TARGET_DIR:-$repository/target}/release
 server=
+logged=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/lamplighter-demo.XXXXXX")
 
 clean_up() {
@@ -61,24 +62,29 @@ make_releases() {
     printf '\nThis is the second release.\n' >>"$work/build-2/docs/README.md"
 }
 
-# The site lies on a loopback port until the demo ends.
+# On a free loopback port, until the demo ends.
 serve() {
-    port=8470
-    while [ "$port" -lt 8490 ]; do
-        publisher serve --site site --listen "127.0.0.1:$port" >serve.log 2>&1 &
-        server=$!
-        sleep 1
-        if kill -0 "$server" 2>/dev/null; then
-            url=http://127.0.0.1:$port
-            printf '\n$ publisher serve --site site --listen 127.0.0.1:%s &\n' "$port"
+    printf '\n$ publisher serve --site site --listen 127.0.0.1:0 &\n'
+    publisher serve --site site --listen 127.0.0.1:0 >serve.log 2>&1 &
+    server=$!
+    url=
+    while [ -z "$url" ]; do
+        sleep 0.2
+        if ! kill -0 "$server" 2>/dev/null; then
             cat serve.log
-            return 0
+            exit 1
         fi
-        port=$((port + 1))
+        url=$(sed -n 's|^serving .* at \(http://[0-9.:]*\)/*$|\1|p' serve.log)
     done
     cat serve.log
-    echo "demo: no free port" >&2
-    exit 1
+}
+
+# What the server handed out since the last call.
+served() {
+    printf '\n(the server handed out)\n'
+    sleep 0.2
+    sed "1,${logged}d" serve.log
+    logged=$(wc -l <serve.log)
 }
 
 publish() {
@@ -109,7 +115,9 @@ show_code client check --tree app
 say "A second release, and the update to it."
 publish 2 1.1.0
 show_code client check --tree app
+logged=$(wc -l <serve.log)
 show client update --tree app
+served
 show client status --tree app
 show diff -r --exclude .lamplighter build-2 app
 
@@ -117,7 +125,9 @@ say "One byte of the program is damaged, a file is lost; both are found, and fet
 printf 'X' | dd of=app/client bs=1 seek=4096 conv=notrunc 2>/dev/null
 rm app/docs/CHANGELOG.md
 show_code client verify --tree app
+logged=$(wc -l <serve.log)
 show client heal --tree app
+served
 show client verify --tree app
 show diff -r --exclude .lamplighter build-2 app
 

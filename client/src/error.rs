@@ -11,7 +11,7 @@ use crate::format::objects::{ObjectError, ObjectsError};
 use crate::format::pack::PackError;
 use crate::format::path::RelPath;
 use crate::patch::PatchError;
-use crate::source::SourceError;
+use crate::source::{SourceError, Trouble};
 use crate::tree::TreeError;
 use crate::trust::Refusal;
 
@@ -93,6 +93,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether content that could not be had this way may be had another: a pack that is missing, damaged or altered says
+    /// nothing of the objects. A network that fails, a full disk and a request to stop do.
+    pub(crate) fn leaves_other_ways(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::Download(DownloadError::Cancelled | DownloadError::File { .. }) => false,
+            Self::Download(DownloadError::Source(error)) => match error.as_ref() {
+                // A file that ends too early is the file's trouble.
+                SourceError::Transient { trouble, .. } => {
+                    matches!(trouble, Trouble::Range { .. } | Trouble::Encoded(_))
+                }
+                SourceError::NotFound { .. } | SourceError::Forbidden { .. } => true,
+                SourceError::Fatal { .. } => false,
+            },
+            Self::Io { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The class of the error.
     pub fn class(&self) -> Class {
         match self {

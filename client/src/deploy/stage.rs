@@ -166,8 +166,7 @@ impl<'a> Stage<'a> {
         }
         match pack.decode(self.deploy, unit, base, &mut sink) {
             Ok(()) => self.take(sink.finish()?, manifest),
-            Err(error @ (Error::Cancelled | Error::Download(_))) => return Err(error),
-            Err(error) if sink.failed => return Err(error),
+            Err(error) if sink.failed || !error.leaves_other_ways() => return Err(error),
             Err(error) => self.deploy.notice("unit_unusable", &pack.name, &error.to_string()),
         }
         Ok(())

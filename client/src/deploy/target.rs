@@ -44,8 +44,7 @@ impl<'a> Target<'a> {
                     let manifest = pack.rebuilt.manifest.clone();
                     return Ok(Self { release, manifest, manifest_bytes, pack: Some(pack) });
                 }
-                Err(error @ Error::Cancelled) => return Err(error),
-                Err(error) if route == Route::PackOnly => return Err(error),
+                Err(error) if route == Route::PackOnly || !error.leaves_other_ways() => return Err(error),
                 Err(error) => deploy.notice("pack_unusable", &layout::pack(&row.header.blake3), &error.to_string()),
             }
         } else if route == Route::PackOnly {

@@ -70,6 +70,11 @@ impl Attempts {
         Some(Choice { mirror, refetch: own.lies > 0, whole: own.whole_only })
     }
 
+    /// Whether `mirror` was not asked yet.
+    pub(super) fn is_first(&self, mirror: usize) -> bool {
+        self.mirrors[mirror].last.is_none()
+    }
+
     /// Notes bytes from `mirror` that nobody had delivered before; true when they have become enough to call it progress.
     pub(super) fn delivered(&mut self, mirror: usize, fresh_bytes: u64) -> bool {
         let own = &mut self.mirrors[mirror];

@@ -90,12 +90,16 @@ enum Failure {
 }
 
 impl Errand<'_> {
-    /// Waits for the next mirror that can be asked within its time.
+    /// Waits for the next mirror that can be asked within its time. The first request to each does not wait: whatever
+    /// failed before, somebody wants to know now.
     fn next_mirror(&mut self) -> Result<Option<(usize, Slot)>, DownloadError> {
         loop {
             let now = self.shared.policy.timing.now();
             let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
             let Some(choice) = self.attempts.choose(&standings, now) else { return Ok(None) };
+            if self.attempts.is_first(choice.mirror) {
+                return Ok(Some((choice.mirror, self.shared.mirrors[choice.mirror].at_once(&self.shared.policy))));
+            }
             let wait = standings[choice.mirror].rest(now);
             let budget = &mut self.budgets[choice.mirror];
             if wait >= *budget {

@@ -23,6 +23,9 @@ const PAUSE_SLICE: Duration = Duration::from_millis(100);
 /// A gap in the file up to this size is read and dropped, since a new request would cost more.
 const GAP_BYTES: u64 = 64 << 10;
 
+/// Bytes by which a web page is known.
+const HEAD_BYTES: usize = 64;
+
 /// Takes the bytes of a block as they come, which may have to start over.
 pub(super) trait Sink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DownloadError>;
@@ -87,7 +90,10 @@ struct Connection {
     used: usize,
     /// Offset in the file of `chunk[used]`.
     at: u64,
+    /// The end the transfer was told.
     end: Option<u64>,
+    /// The first bytes that came.
+    head: Vec<u8>,
 }
 
 enum Step {
@@ -203,7 +209,7 @@ impl Fetch {
         let bytes = &connection.chunk[connection.used..];
         let bytes = &bytes[..bytes.len().min(wanted)];
         hasher.update(bytes);
-        head.extend(bytes.iter().take(64_usize.saturating_sub(head.len())));
+        head.extend(bytes.iter().take(HEAD_BYTES - head.len()));
         sink.write(bytes)?;
         let (mirror, taken) = (connection.mirror, bytes.len());
         connection.consume(taken);
@@ -236,22 +242,26 @@ impl Fetch {
             if connection.used < connection.chunk.len() {
                 return Ok(Step::Ready);
             }
-            let trouble = match connection.pump.next(&self.shared.cancel, None) {
+            let error = match connection.pump.next(&self.shared.cancel, None) {
                 Ok(Message::Bytes(chunk)) => {
                     self.shared.received_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                    (connection.chunk, connection.used) = (chunk, 0);
+                    connection.refill(chunk);
                     continue;
                 }
                 Ok(Message::Failed(error)) => error,
                 Err(Wait::Cancelled) => return Err(DownloadError::Cancelled),
                 Ok(Message::Opened(_)) | Err(Wait::Ended | Wait::Late) => {
                     let site = self.shared.mirrors[connection.mirror].source.describe();
-                    let text = format!("it ended at byte {}, byte {} was wanted", connection.at, self.position);
-                    SourceError::transient(&self.name, &site, Trouble::Interrupted(text))
+                    SourceError::transient(&self.name, &site, connection.early_end(self.position))
                 }
             };
+            let web_page = matches!(error, SourceError::Transient { trouble: Trouble::WebPage, .. });
             if let Some(broken) = self.connection.take() {
-                self.failed(broken.mirror, broken.slot, trouble);
+                self.failed(broken.mirror, broken.slot, error);
+            }
+            if web_page && self.block.givers != Givers::None {
+                self.rewind();
+                return Ok(Step::Restarted);
             }
         }
     }
@@ -355,9 +365,14 @@ impl Fetch {
         self.shared.notice("wrong-content", &self.name, &wrong.to_string());
         self.wrong = Some(wrong);
         self.connection = None;
-        self.block.givers = Givers::None;
-        (self.position, self.furthest) = (start, start);
+        self.rewind();
         Ok(())
+    }
+
+    /// Forgets what was taken of this block.
+    fn rewind(&mut self) {
+        self.block.givers = Givers::None;
+        (self.position, self.furthest) = (self.block.start, self.block.start);
     }
 
     /// Why there is nobody left to ask.
@@ -394,7 +409,20 @@ fn start_over(hasher: &mut blake3::Hasher, head: &mut Vec<u8>, sink: &mut dyn Si
 
 impl Connection {
     fn new(pump: Pump, mirror: usize, slot: Slot, at: u64, end: Option<u64>) -> Self {
-        Self { pump, mirror, slot, chunk: Vec::new(), used: 0, at, end }
+        Self { pump, mirror, slot, chunk: Vec::new(), used: 0, at, end, head: Vec::new() }
+    }
+
+    fn refill(&mut self, chunk: Vec<u8>) {
+        self.head.extend(chunk.iter().take(HEAD_BYTES - self.head.len()));
+        (self.chunk, self.used) = (chunk, 0);
+    }
+
+    /// What it means that nothing more comes although `position` was wanted.
+    fn early_end(&self, position: u64) -> Trouble {
+        if looks_like_web_page(&self.head) {
+            return Trouble::WebPage;
+        }
+        Trouble::Interrupted(format!("it ended at byte {}, byte {position} was wanted", self.at))
     }
 
     fn consume(&mut self, bytes: usize) {
@@ -416,12 +444,12 @@ impl Shared {
         let slot = mirror.reserve(&self.policy);
         loop {
             self.check_cancel()?;
+            if !mirror.honours(&slot) {
+                return Ok(None);
+            }
             let left = slot.at.saturating_sub(self.policy.timing.now());
             if left.is_zero() {
                 return Ok(Some(slot));
-            }
-            if !mirror.honours(&slot) {
-                return Ok(None);
             }
             self.policy.timing.pause(left.min(PAUSE_SLICE));
         }

@@ -51,6 +51,11 @@ impl Mirror {
         *self.lock()
     }
 
+    /// A slot for a request that does not wait its turn.
+    pub(super) fn at_once(&self, policy: &RetryPolicy) -> Slot {
+        Slot { at: policy.timing.now(), epoch: self.lock().epoch }
+    }
+
     /// Takes the next slot.
     pub(super) fn reserve(&self, policy: &RetryPolicy) -> Slot {
         let now = policy.timing.now();
@@ -130,8 +135,8 @@ mod tests {
             Duration::from_secs(100)
         }
         fn pause(&self, _: Duration) {}
-        fn chance(&self) -> f64 {
-            0.5
+        fn chance_per_mille(&self) -> u32 {
+            500
         }
     }
 

@@ -48,8 +48,7 @@ impl RetryPolicy {
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let doubled =
             self.pause_first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-        let jitter = self.timing.chance().clamp(0.0, 1.0);
-        doubled.min(self.pause_max).mul_f64(0.5 + jitter)
+        doubled.min(self.pause_max).saturating_mul(500 + self.timing.chance_per_mille().min(1000)) / 1000
     }
 }
 
@@ -59,8 +58,8 @@ pub trait Timing: Send + Sync {
     fn now(&self) -> Duration;
     /// Waits; called with short waits, so that a cancel is noticed between two of them.
     fn pause(&self, wait: Duration);
-    /// A number from 0 to 1.
-    fn chance(&self) -> f64;
+    /// A number from 0 to 1000, evenly spread.
+    fn chance_per_mille(&self) -> u32;
 }
 
 /// The machine's clock and randomness.
@@ -82,9 +81,9 @@ impl Timing for SystemTiming {
         std::thread::sleep(wait);
     }
 
-    fn chance(&self) -> f64 {
+    fn chance_per_mille(&self) -> u32 {
         // Without randomness all clients pause alike, which is rude and not wrong.
-        getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
+        getrandom::u32().map_or(500, |n| n % 1001)
     }
 }
 
@@ -92,14 +91,14 @@ impl Timing for SystemTiming {
 mod tests {
     use super::*;
 
-    struct Fixed(f64);
+    struct Fixed(u32);
 
     impl Timing for Fixed {
         fn now(&self) -> Duration {
             Duration::ZERO
         }
         fn pause(&self, _: Duration) {}
-        fn chance(&self) -> f64 {
+        fn chance_per_mille(&self) -> u32 {
             self.0
         }
     }
@@ -107,16 +106,17 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_limit_and_vary_by_half() {
         let policy = |chance| RetryPolicy { timing: Arc::new(Fixed(chance)), ..RetryPolicy::default() };
-        let seconds: Vec<f64> = (1..=12).map(|n| policy(0.5).pause(n).as_secs_f64()).collect();
+        let seconds: Vec<f64> = (1..=12).map(|n| policy(500).pause(n).as_secs_f64()).collect();
         assert_eq!(seconds, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 900.0, 900.0]);
-        assert_eq!(policy(0.0).pause(3), Duration::from_secs(2));
-        assert_eq!(policy(1.0).pause(3), Duration::from_secs(6));
-        assert_eq!(policy(f64::NAN).pause(u32::MAX).max(policy(1.0).pause(99)), Duration::from_secs(1350));
+        assert_eq!(policy(0).pause(3), Duration::from_secs(2));
+        assert_eq!(policy(1000).pause(3), Duration::from_secs(6));
+        assert_eq!(policy(u32::MAX).pause(u32::MAX), Duration::from_secs(1350));
     }
 
     #[test]
-    fn chance_is_a_fraction() {
+    fn chance_stays_in_its_range_and_varies() {
         let timing = SystemTiming::default();
-        assert!((0..100).map(|_| timing.chance()).all(|c| (0.0..=1.0).contains(&c)));
+        let drawn: std::collections::BTreeSet<u32> = (0..100).map(|_| timing.chance_per_mille()).collect();
+        assert!(drawn.len() > 10 && drawn.iter().all(|n| *n <= 1000));
     }
 }

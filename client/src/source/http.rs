@@ -57,6 +57,9 @@ impl HttpSource {
             let response = request.send().map_err(|e| self.send_error(name, &e))?;
             let Some(location) = redirect_of(&response) else { return Ok(response) };
             url = redirect::next_hop(&url, location.as_bytes()).map_err(|text| transient(Trouble::Redirect(text)))?;
+            if same_host(&url, &self.base) {
+                copy_credentials(&self.base, &mut url);
+            }
             if kind == Kind::Document && !self.options.documents_follow_hosts && !redirect::same_site(&self.base, &url)
             {
                 let to = url.host_str().unwrap_or_default();
@@ -113,6 +116,12 @@ fn without_credentials(url: &Url) -> Url {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url
+}
+
+fn copy_credentials(from: &Url, to: &mut Url) {
+    // They fail only for addresses without a host.
+    let _ = to.set_username(from.username());
+    let _ = to.set_password(from.password());
 }
 
 fn same_host(a: &Url, b: &Url) -> bool {

@@ -8,7 +8,7 @@ mod entries;
 mod record;
 mod surroundings;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use rayon::prelude::*;
 
@@ -21,7 +21,6 @@ use super::transaction::{Op, Transaction};
 use super::{Tree, layout};
 use crate::format::digest::Blake3;
 use crate::format::journal::{Area, Journal, JournalOp, Thing};
-use crate::format::path::RelPath;
 
 use entries::Entries;
 
@@ -40,9 +39,9 @@ pub(super) fn prepare(tree: &Tree, transaction: &Transaction) -> Result<Prepared
     if !std::ptr::eq(transaction.staging.tree().fs(), fs) {
         return Err(contradiction("the staging directory belongs to another tree"));
     }
-    let asked = by_path(&transaction.ops)?;
-    let seen = observe_all(fs, &asked, &transaction.ops)?;
-    let mut entries = Entries::new(fs, &asked);
+    expect_consistent(&transaction.ops)?;
+    let seen = observe_all(fs, &transaction.ops)?;
+    let mut entries = Entries::new(fs);
     entries.add_ops(&transaction.ops, seen)?;
     surroundings::add_needed_directories(&mut entries)?;
     surroundings::add_emptied_directories(&mut entries, &transaction.to.manifest)?;
@@ -80,10 +79,10 @@ pub(super) fn contradiction(problem: impl Into<String>) -> TreeError {
     TreeError::Transaction { problem: problem.into() }
 }
 
-fn by_path(ops: &[Op]) -> Result<HashMap<&RelPath, &Op>, TreeError> {
-    let (mut asked, mut numbers) = (HashMap::with_capacity(ops.len()), HashSet::new());
+fn expect_consistent(ops: &[Op]) -> Result<(), TreeError> {
+    let (mut paths, mut numbers) = (HashSet::with_capacity(ops.len()), HashSet::new());
     for op in ops {
-        if asked.insert(op.path(), op).is_some() {
+        if !paths.insert(op.path()) {
             return Err(contradiction(format!("{} is to be changed twice", op.path())));
         }
         if let Op::Put { staged, path, .. } = op
@@ -92,16 +91,13 @@ fn by_path(ops: &[Op]) -> Result<HashMap<&RelPath, &Op>, TreeError> {
             return Err(contradiction(format!("the staged file {staged} of {path} is used twice")));
         }
     }
-    Ok(asked)
+    Ok(())
 }
 
 /// Reads what lies at every path of the plan. A link on the way counts as nothing if the plan removes that link.
-fn observe_all(fs: &dyn Fs, asked: &HashMap<&RelPath, &Op>, ops: &[Op]) -> Result<Vec<Observed>, TreeError> {
-    let goes: HashSet<Place> = asked
-        .values()
-        .filter(|op| matches!(op, Op::Remove { .. } | Op::Directory { .. }))
-        .map(|op| Place::tree(op.path()))
-        .collect();
+fn observe_all(fs: &dyn Fs, ops: &[Op]) -> Result<Vec<Observed>, TreeError> {
+    let goes = ops.iter().filter(|op| matches!(op, Op::Remove { .. } | Op::Directory { .. }));
+    let goes: HashSet<Place> = goes.map(|op| Place::tree(op.path())).collect();
     let one = |op: &Op| match scan::observe(fs, &Place::tree(op.path())) {
         Err(FsError::LinkOnTheWay { place }) if goes.contains(&place) => {
             Ok(Observed { thing: Some(Thing::Absent), stamp: None })

@@ -298,10 +298,16 @@ impl Pass<'_> {
     fn blake3(&mut self, file: &mut dyn ReadFile, at: &Place, expected_size: u64) -> Result<(u64, Blake3), FsError> {
         let mut hasher = blake3::Hasher::new();
         let size = if expected_size < SHARED_BYTES {
-            with_buffer(|buffer| self.chunks(file, at, expected_size, buffer, |chunk| drop(hasher.update(chunk))))?
+            with_buffer(|buffer| {
+                self.chunks(file, at, expected_size, buffer, |chunk| {
+                    hasher.update(chunk);
+                })
+            })?
         } else {
             let mut buffer = vec![0; SHARED_BUFFER_BYTES];
-            self.chunks(file, at, expected_size, &mut buffer, |chunk| drop(hasher.update_rayon(chunk)))?
+            self.chunks(file, at, expected_size, &mut buffer, |chunk| {
+                hasher.update_rayon(chunk);
+            })?
         };
         Ok((size, Blake3::from_bytes(*hasher.finalize().as_bytes())))
     }

@@ -402,8 +402,9 @@ impl State {
 
     fn body(&self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
         for chunk in bytes.chunks(16 << 10) {
-            stream.write_all(chunk)?;
+            // Counted first, so that who has the bytes finds them counted.
             self.sent_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            stream.write_all(chunk)?;
         }
         Ok(())
     }

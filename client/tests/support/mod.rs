@@ -7,3 +7,5 @@
 pub mod hostile;
 #[cfg(feature = "http")]
 pub mod setting;
+#[cfg(feature = "http")]
+pub mod tls;

@@ -22,8 +22,8 @@ impl Timing for JumpingClock {
         *self.0.lock().unwrap() += wait;
     }
 
-    fn chance(&self) -> f64 {
-        0.5
+    fn chance_per_mille(&self) -> u32 {
+        500
     }
 }
 

@@ -16,7 +16,6 @@ use crate::tree::transaction::{Before, Op};
 /// The ops of a journal in the making.
 pub(super) struct Entries<'a> {
     pub(super) fs: &'a dyn Fs,
-    asked: &'a HashMap<&'a RelPath, &'a Op>,
     ops: BTreeMap<(Area, EntryPath), (JournalOp, Option<Stamp>)>,
 }
 
@@ -28,8 +27,8 @@ struct Wanted {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(fs: &'a dyn Fs, asked: &'a HashMap<&'a RelPath, &'a Op>) -> Self {
-        Self { fs, asked, ops: BTreeMap::new() }
+    pub(super) fn new(fs: &'a dyn Fs) -> Self {
+        Self { fs, ops: BTreeMap::new() }
     }
 
     /// Takes over what the plan asks, `seen` being what lies at each path.
@@ -146,11 +145,6 @@ impl<'a> Entries<'a> {
     pub(super) fn tree_paths(&self, wanted: impl Fn(&JournalOp) -> bool) -> Vec<EntryPath> {
         let tree = self.ops.values().map(|(op, _)| op).filter(|op| op.area == Area::Tree);
         tree.filter(|op| wanted(op)).map(|op| op.path.clone()).collect()
-    }
-
-    /// Whether the plan itself names this path.
-    pub(super) fn is_asked(&self, path: &RelPath) -> bool {
-        self.asked.contains_key(path)
     }
 
     pub(super) fn next_staged(&self) -> usize {
