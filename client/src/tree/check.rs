@@ -159,7 +159,8 @@ fn expect_space(fs: &dyn Fs, journal_bytes: u64) -> Result<(), TreeError> {
     }
 }
 
-/// Everything the journal will rest on: names of staged files, and the directories that backups and the record go to.
+/// Names of staged files and of the directory that backups go to, before the journal speaks of them. Without the former
+/// recovery would still be right, but would more often go back, and what was downloaded would be gone.
 fn make_durable(fs: &dyn Fs, key: &str) -> Result<(), FsError> {
     fs::remove_all(fs, &layout::all_backups())?;
     fs::create_state_dirs(fs, &layout::backups(key))?;

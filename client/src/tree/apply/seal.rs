@@ -104,6 +104,8 @@ fn remove_if_empty(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
 
 /// Ends the transaction: the journal goes, durably, and with it the need for anything it held.
 pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
+    // A rename torn by a power cut may have left both names on one file, and between those renaming does nothing.
+    fs::remove_all(fs, &layout::journal_done())?;
     fs.rename(&layout::journal(), &layout::journal_done(), Existing::Replace)?;
     fs.sync_dir(&Place::state_root())
 }

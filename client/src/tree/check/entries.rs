@@ -55,8 +55,9 @@ impl<'a> Entries<'a> {
     fn respelled(&self, ops: &[Op], seen: &[Observed]) -> Result<HashMap<usize, usize>, TreeError> {
         let makes = |op: &Op| matches!(op, Op::Put { .. } | Op::Link { .. });
         let is_leaf = |index: usize| seen[index].thing.is_some_and(|t| t.is_leaf());
+        let unlisted = |op: &Op| !matches!(op.before(), Before::Listed(_));
         let meets: Vec<usize> =
-            (0..ops.len()).filter(|i| makes(&ops[*i]) && *ops[*i].before() == Before::Absent && is_leaf(*i)).collect();
+            (0..ops.len()).filter(|i| makes(&ops[*i]) && unlisted(&ops[*i]) && is_leaf(*i)).collect();
         if meets.is_empty() {
             return Ok(HashMap::new());
         }
@@ -82,7 +83,7 @@ impl<'a> Entries<'a> {
         was: Option<EntryPath>,
     ) -> Result<(), TreeError> {
         let wanted = wanted(op, before)?;
-        let backup = match judge(op, before, &found, was.is_some()) {
+        let backup = match judge(op, before, &found) {
             Verdict::Nothing => return Ok(()),
             Verdict::Change(backup) => backup,
             Verdict::Changed(expected) => {
@@ -201,7 +202,7 @@ enum Verdict {
 }
 
 /// What to do about `found` at the path of `op`. Pure.
-fn judge(op: &Op, before: &Before, found: &Thing, respelled: bool) -> Verdict {
+fn judge(op: &Op, before: &Before, found: &Thing) -> Verdict {
     let held = |backup| if found.is_leaf() { backup } else { Backup::None };
     let makes_leaf = matches!(op, Op::Put { .. } | Op::Link { .. });
     match (op, before, found) {
@@ -214,7 +215,6 @@ fn judge(op: &Op, before: &Before, found: &Thing, respelled: bool) -> Verdict {
         // What is in it is set aside, or goes with it.
         (_, Before::Absent, Thing::Directory { .. }) if makes_leaf => Verdict::Change(Backup::None),
         (_, Before::Absent, Thing::Absent) => Verdict::Change(Backup::None),
-        (_, Before::Absent, _) if respelled => Verdict::Change(Backup::Drop),
         (_, Before::Absent, _) => Verdict::Changed("nothing".into()),
         (_, Before::Listed(row), _) if is_as_listed(row, found) => Verdict::Change(held(Backup::Drop)),
         (_, Before::Listed(row), _) => Verdict::Changed(describe(&listed(row))),
