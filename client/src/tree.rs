@@ -15,12 +15,14 @@
 //!
 //! ```text
 //! lock                      held through the kernel; never truncated, its presence means nothing
-//! journal                   present while a transaction is in flight (crate::format::journal)
+//! journal                   present while a transaction is in flight (crate::format::journal); .tmp while it is
+//!                           written, .done when it is over, .abandoned if nobody could follow it
 //! staging/<key>/<n>         new contents, verified; also where a resumed update finds them
 //! staging/<key>/partial/    downloads in progress
 //! backup/<key>/<n>          old contents: hard links, so no data is copied
 //! kept/<n>/<path>           what belonged to the user and stood in the way
 //! installed/release, installed/manifest.csv     the record: what the tree is; switched by the transaction
+//! trash/                    on Windows: files that were running when they were replaced
 //! ```
 //!
 //! The state directory is `.lamplighter` in the tree; for a macOS bundle, whose signature allows nothing foreign inside,
@@ -105,6 +107,10 @@ impl Tree {
     /// Where its state lies.
     pub fn state_dir(&self) -> &Path {
         &self.0.state
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::{Recovery, Tree, TreeError};
 use tree::{Site, USER, new_release, old_release, record, recover, update};
-use tree_fs::{Control, Fault, FaultyFs};
+use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING};
 
 type Snapshot = BTreeMap<String, String>;
 
@@ -191,7 +191,8 @@ fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
     let ends = ends();
     let site = Site::lived_in();
     let stamps = site.stamps();
-    let without = |site: &Site, control| FaultyFs::open_without_links(&site.root(), &site.state(), control);
+    let lacks = Lacks { hard_links: true, ..NOTHING };
+    let without = |site: &Site, control| FaultyFs::open_on(lacks, &site.root(), &site.state(), control);
     let control = Control::counting();
     let report = update(&site.tree_on(without(&site, control.clone())), &old_release(), &new_release()).expect("done");
     assert!(report.backups.linked == 0 && report.backups.copied > 10, "{report:?}");

@@ -175,7 +175,7 @@ fn explore(machine: &Arc<Machine>, random: u64, nested_every: usize, violations_
                 Ok(is_new) => explored.new += usize::from(is_new),
                 Err(violation) => explored.violations.push(violation),
             }
-            if explored.states % nested_every == 0 {
+            if explored.states.is_multiple_of(nested_every) {
                 nested(cut, &ends, &context, &mut explored);
             }
         }

@@ -259,3 +259,73 @@ fn the_lock_is_free_for_the_next_and_refused_to_a_second() {
     drop(first);
     drop(lock(&site));
 }
+
+#[test]
+fn lack_of_space_and_rights_and_files_in_use_are_found_before_the_commit_begins() {
+    use tree_fs::{Control, FaultyFs, Lacks, NOTHING};
+    let on = |lacks: Lacks| {
+        let site = Site::plain(&old());
+        let before = site.snapshot();
+        let fs = FaultyFs::open_on(lacks, &site.root(), &site.state(), Control::counting());
+        let result = update(&site.tree_on(fs), &old(), &new());
+        assert_eq!(site.snapshot(), before, "{lacks:?}");
+        assert!(!site.tree().is_in_transaction().expect("looked"), "{lacks:?}");
+        result.expect_err("it lacks something")
+    };
+    let no_space = on(Lacks { space: true, ..NOTHING });
+    assert!(matches!(no_space, TreeError::NoSpace { free_bytes: 1000, .. }), "{no_space}");
+    let no_rights = on(Lacks { rights: Some("lib"), ..NOTHING });
+    assert!(matches!(&no_rights, TreeError::NotWritable { path, .. } if path == "lib"), "{no_rights}");
+    let held = on(Lacks { held: Some("app"), ..NOTHING });
+    assert!(matches!(&held, TreeError::NotWritable { path, .. } if path == "app"), "{held}");
+}
+
+#[test]
+fn nothing_is_written_outside_while_somebody_swaps_a_directory_for_a_link() {
+    let (mut done, mut refused) = (0, 0);
+    for _ in 0..60 {
+        let (d, r) = updates_under_attack();
+        (done, refused) = (done + d, refused + r);
+    }
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
+}
+
+/// A few updates of a tree of which somebody swaps a directory for a link to the outside all the time; how many were done
+/// and how many refused. Whatever becomes of the tree, which is torn apart: nothing may reach outside.
+fn updates_under_attack() -> (usize, usize) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let site = Site::plain(&old());
+    let outside = site.dir.path().join("outside");
+    fs::create_dir_all(outside.join("new")).expect("made");
+    let sentinels = ["a", "b", "new/c"];
+    sentinels.iter().for_each(|name| fs::write(outside.join(name), "outside").expect("written"));
+    let stop = AtomicBool::new(false);
+    let (real, aside) = (site.root().join("lib"), site.root().join("lib-aside"));
+    let mut counts = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if fs::rename(&real, &aside).is_ok() && symlink(&outside, &real).is_ok() {
+                    std::thread::yield_now();
+                    let _ = fs::remove_file(&real);
+                }
+                let _ = fs::rename(&aside, &real);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        for round in 0..6 {
+            let (from, to) = if round % 2 == 0 { (old(), new()) } else { (new(), old()) };
+            match update(&site.tree(), &from, &to) {
+                Ok(_) => counts.0 += 1,
+                Err(_) => counts.1 += 1,
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    for name in sentinels {
+        assert_eq!(fs::read(outside.join(name)).expect("still there"), b"outside", "{name}");
+    }
+    assert_eq!(fs::read_dir(&outside).expect("listed").count(), 3);
+    assert_eq!(fs::read_dir(outside.join("new")).expect("listed").count(), 1);
+    counts
+}

@@ -36,7 +36,7 @@ pub(super) struct Prepared {
 /// Checks `transaction` against the disk and makes everything it rests on durable.
 pub(super) fn prepare(tree: &Tree, transaction: &Transaction) -> Result<Prepared, TreeError> {
     let fs = tree.fs();
-    if !std::ptr::eq(transaction.staging.tree().fs(), fs) {
+    if !transaction.staging.tree().is_same(tree) {
         return Err(contradiction("the staging directory belongs to another tree"));
     }
     expect_consistent(&transaction.ops)?;

@@ -39,9 +39,13 @@ impl TreeLock {
     /// was then, and [`TreeLock::abandon`] puts the journal away. A journal this client is too old for. What the system says.
     pub fn recover(&self) -> Result<Recovery, TreeError> {
         let fs = self.fs();
+        let journal = fs::read_small(fs, &layout::journal(), JOURNAL_BYTES_MAX)?;
+        if journal.is_none() && !apply::has_leftovers(fs)? {
+            return Ok(Recovery::Nothing);
+        }
         // A journal, or its absence, that only this run of the machine knows of must not be acted on.
         fs.sync_dir(&Place::state_root())?;
-        let Some(bytes) = fs::read_small(fs, &layout::journal(), JOURNAL_BYTES_MAX)? else {
+        let Some(bytes) = journal else {
             apply::clean_leftovers(fs)?;
             return Ok(Recovery::Nothing);
         };

@@ -58,22 +58,35 @@ impl Control {
     }
 }
 
+/// What a volume lacks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lacks {
+    pub(crate) hard_links: bool,
+    pub(crate) space: bool,
+    /// A directory that nobody may write in.
+    pub(crate) rights: Option<&'static str>,
+    /// A file that another program holds.
+    pub(crate) held: Option<&'static str>,
+}
+
+/// A volume with everything.
+pub(crate) const NOTHING: Lacks = Lacks { hard_links: false, space: false, rights: None, held: None };
+
 pub(crate) struct FaultyFs {
     inner: Box<dyn Fs>,
     control: Arc<Control>,
-    hard_links: bool,
+    lacks: Lacks,
 }
 
 impl FaultyFs {
     pub(crate) fn open(root: &Path, state: &Path, control: Arc<Control>) -> Box<dyn Fs> {
-        let inner = fs::system(root, state).expect("a tree");
-        Box::new(Self { inner, control, hard_links: true })
+        Self::open_on(NOTHING, root, state, control)
     }
 
-    /// The same on a volume without hard links.
-    pub(crate) fn open_without_links(root: &Path, state: &Path, control: Arc<Control>) -> Box<dyn Fs> {
+    /// The same on a volume that lacks something.
+    pub(crate) fn open_on(lacks: Lacks, root: &Path, state: &Path, control: Arc<Control>) -> Box<dyn Fs> {
         let inner = fs::system(root, state).expect("a tree");
-        Box::new(Self { inner, control, hard_links: false })
+        Box::new(Self { inner, control, lacks })
     }
 
     fn look(&self, at: &Place) -> Result<(), FsError> {
@@ -83,6 +96,11 @@ impl FaultyFs {
     fn change(&self, call: &'static str, at: &Place) -> Result<(), FsError> {
         self.control.change().map_err(|e| FsError::io(call, at, e))
     }
+}
+
+fn refused_at(refused: Option<&str>, at: &Place) -> Result<(), FsError> {
+    let here = refused.is_some_and(|path| at.path() == Path::new(path));
+    if here { Err(FsError::io("probe", at, io::Error::from(io::ErrorKind::PermissionDenied))) } else { Ok(()) }
 }
 
 struct FaultyFile {
@@ -138,16 +156,18 @@ impl Fs for FaultyFs {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, FsError> {
-        self.inner.free_bytes()
+        if self.lacks.space { Ok(Some(1000)) } else { self.inner.free_bytes() }
     }
 
     fn probe_directory(&self, at: &Place) -> Result<(), FsError> {
         FaultyFs::look(self, at)?;
+        refused_at(self.lacks.rights, at)?;
         self.inner.probe_directory(at)
     }
 
     fn probe_file(&self, at: &Place) -> Result<(), FsError> {
         FaultyFs::look(self, at)?;
+        refused_at(self.lacks.held, at)?;
         self.inner.probe_file(at)
     }
 
@@ -178,7 +198,7 @@ impl Fs for FaultyFs {
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
         self.change("link", from)?;
-        if !self.hard_links {
+        if self.lacks.hard_links {
             return Err(FsError::io("link", from, io::Error::from(io::ErrorKind::Unsupported)));
         }
         self.inner.hard_link(from, to)

@@ -5,199 +5,20 @@
 //! all, or torn: gone here and not there yet. Content that was not flushed is whole, empty, or zeros of the right length.
 //! This is weaker than what any file system of today promises.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Cursor, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lamplighter_client::tree::fs::{
-    Base, Directory, Entry, Existing, FileKind, Fs, FsError, LockGuard, Metadata, Place, ReadFile, Stamp, WriteFile,
+    Base, Directory, Entry, Existing, Fs, FsError, LockGuard, Metadata, Place, ReadFile, WriteFile,
 };
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FileData {
-    content: Vec<u8>,
-    mode: u32,
-}
+#[path = "tree_disk.rs"]
+mod disk;
 
-#[derive(Debug, Clone)]
-enum Node {
-    File {
-        live: FileData,
-        durable: FileData,
-        modified: u64,
-    },
-    Link(Vec<u8>),
-    Dir {
-        mode: u32,
-        live: BTreeMap<OsString, u64>,
-        durable: BTreeMap<OsString, u64>,
-        history: Vec<(OsString, Option<u64>)>,
-    },
-}
-
-fn dir_node(mode: u32) -> Node {
-    Node::Dir { mode, live: BTreeMap::new(), durable: BTreeMap::new(), history: Vec::new() }
-}
-
-fn fold(name: &OsStr) -> OsString {
-    name.to_string_lossy().to_lowercase().into()
-}
-
-const TREE_ROOT: u64 = 1;
-const STATE_ROOT: u64 = 2;
-
-/// Everything on the disk at one moment.
-#[derive(Debug, Clone)]
-pub(crate) struct Disk {
-    nodes: BTreeMap<u64, Node>,
-    next: u64,
-    /// Whether names that differ only in case are one name.
-    lax: bool,
-}
-
-/// One choice among the ways a power cut may end.
-pub(crate) trait Chance {
-    /// A number below `below`.
-    fn pick(&mut self, below: usize) -> usize;
-}
-
-impl Disk {
-    pub(crate) fn new(lax: bool) -> Self {
-        let nodes = [(TREE_ROOT, dir_node(0o755)), (STATE_ROOT, dir_node(0o700))].into();
-        Self { nodes, next: 3, lax }
-    }
-
-    /// Places whose names changed since they were flushed, and files with content that was not flushed.
-    pub(crate) fn loose(&self) -> usize {
-        let loose = |node: &Node| match node {
-            Node::File { live, durable, .. } => usize::from(live != durable),
-            Node::Link(_) => 0,
-            Node::Dir { history, .. } => history.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(),
-        };
-        self.nodes.values().map(loose).sum()
-    }
-
-    /// What the disk holds after the power went, `chance` choosing for each loose thing.
-    pub(crate) fn after_power_cut(&self, chance: &mut dyn Chance) -> Self {
-        let (mut disk, lax) = (self.clone(), self.lax);
-        for node in disk.nodes.values_mut() {
-            match node {
-                Node::File { live, durable, .. } if live != durable => {
-                    let zeros = FileData { content: vec![0; live.content.len()], mode: live.mode };
-                    let empty = FileData { content: Vec::new(), mode: durable.mode };
-                    let same_content = live.content == durable.content;
-                    let choices = [durable.clone(), live.clone(), zeros, empty];
-                    *live = choices[chance.pick(if same_content { 2 } else { 4 })].clone();
-                    *durable = live.clone();
-                }
-                Node::File { .. } | Node::Link(_) => {}
-                Node::Dir { live, durable, history, .. } => {
-                    let folded = |name: &OsString| if lax { fold(name) } else { name.clone() };
-                    for key in history.iter().map(|(name, _)| folded(name)).collect::<BTreeSet<_>>() {
-                        let entry = durable.iter().find(|(name, _)| folded(name) == key);
-                        let mut values = vec![entry.map(|(name, node)| (name.clone(), *node))];
-                        let changes = history.iter().filter(|(name, _)| folded(name) == key);
-                        values.extend(changes.map(|(name, value)| value.map(|node| (name.clone(), node))));
-                        durable.retain(|name, _| folded(name) != key);
-                        // Counted from the newest, so that 0 keeps all and the last loses all.
-                        durable.extend(values[values.len() - 1 - chance.pick(values.len())].clone());
-                    }
-                    history.clear();
-                    *live = durable.clone();
-                }
-            }
-        }
-        disk
-    }
-
-    /// The disk as it is, with everything on it durable.
-    pub(crate) fn flushed(&self) -> Self {
-        struct Keep;
-        impl Chance for Keep {
-            fn pick(&mut self, below: usize) -> usize {
-                // Content: the second choice; names: the newest.
-                usize::from(below == 4)
-            }
-        }
-        let mut disk = self.clone();
-        for node in disk.nodes.values_mut() {
-            if let Node::File { live, durable, .. } = node {
-                *durable = live.clone();
-            }
-        }
-        disk.after_power_cut(&mut Keep)
-    }
-
-    fn dir(&self, node: u64) -> Option<&BTreeMap<OsString, u64>> {
-        match self.nodes.get(&node)? {
-            Node::Dir { live, .. } => Some(live),
-            _ => None,
-        }
-    }
-
-    /// The name under which `name` is stored in a directory.
-    fn stored(&self, dir: u64, name: &OsStr) -> OsString {
-        let mut entries = self.dir(dir).into_iter().flat_map(|entries| entries.keys());
-        let lax = if self.lax { entries.find(|found| fold(found) == fold(name)) } else { None };
-        lax.cloned().unwrap_or_else(|| name.to_owned())
-    }
-
-    fn set(&mut self, dir: u64, name: &OsStr, value: Option<u64>) {
-        let name = self.stored(dir, name);
-        if let Some(Node::Dir { live, history, .. }) = self.nodes.get_mut(&dir) {
-            match value {
-                Some(node) => drop(live.insert(name.clone(), node)),
-                None => drop(live.remove(&name)),
-            }
-            history.push((name, value));
-        }
-    }
-
-    fn get(&self, dir: u64, name: &OsStr) -> Option<u64> {
-        self.dir(dir)?.get(&self.stored(dir, name)).copied()
-    }
-
-    fn add(&mut self, node: Node) -> u64 {
-        self.nodes.insert(self.next, node);
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn metadata_of(&self, node: u64) -> Metadata {
-        let (kind, mode, size, modified) = match &self.nodes[&node] {
-            Node::File { live, modified, .. } => (FileKind::File, live.mode, live.content.len(), *modified),
-            Node::Link(to) => (FileKind::Link, 0o777, to.len(), 0),
-            Node::Dir { mode, .. } => (FileKind::Directory, *mode, 0, 0),
-        };
-        Metadata { kind, mode, stamp: Stamp { file: node, size: size as u64, modified_ns: modified.into() } }
-    }
-
-    /// Path → what is there, below a root.
-    pub(crate) fn snapshot(&self, base: Base) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        let root = if base == Base::Tree { TREE_ROOT } else { STATE_ROOT };
-        self.collect(root, "", &mut found);
-        found
-    }
-
-    fn collect(&self, dir: u64, prefix: &str, found: &mut BTreeMap<String, String>) {
-        for (name, node) in self.dir(dir).into_iter().flatten() {
-            let path = format!("{prefix}{}", name.to_string_lossy());
-            let shown = match &self.nodes[node] {
-                Node::File { live, .. } => format!("{:o} {}", live.mode, String::from_utf8_lossy(&live.content)),
-                Node::Link(to) => format!("link {}", String::from_utf8_lossy(to)),
-                Node::Dir { .. } => {
-                    self.collect(*node, &format!("{path}/"), found);
-                    "dir".into()
-                }
-            };
-            found.insert(path, shown);
-        }
-    }
-}
+pub(crate) use disk::{Chance, Disk};
+use disk::{FileData, Node, STATE_ROOT, TREE_ROOT, dir_node};
 
 /// A running machine with that disk; it may note the disk before every change.
 pub(crate) struct Machine {
@@ -546,31 +367,5 @@ impl Fs for ModelFs {
             history.clear();
         }
         Ok(())
-    }
-}
-
-impl Disk {
-    /// Puts something on the disk, with the directories above it, as if it had always been there.
-    pub(crate) fn install(&mut self, base: Base, path: &str, node: Option<(&[u8], u32)>, link: Option<&str>) {
-        let mut here = if base == Base::Tree { TREE_ROOT } else { STATE_ROOT };
-        let mut names: Vec<&OsStr> = Path::new(path).iter().collect();
-        let last = if node.is_some() || link.is_some() { names.pop() } else { None };
-        for name in names {
-            here = self.get(here, name).unwrap_or_else(|| {
-                let made = self.add(dir_node(0o755));
-                self.set(here, name, Some(made));
-                made
-            });
-        }
-        let Some(last) = last else { return };
-        let made = match (node, link) {
-            (Some((content, mode)), _) => {
-                let data = FileData { content: content.to_vec(), mode };
-                self.add(Node::File { live: data.clone(), durable: data, modified: 0 })
-            }
-            (None, Some(to)) => self.add(Node::Link(to.as_bytes().to_vec())),
-            (None, None) => return,
-        };
-        self.set(here, last, Some(made));
     }
 }

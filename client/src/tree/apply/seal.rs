@@ -113,17 +113,28 @@ pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
 /// Drops what a finished transaction held. What fails here is done at the next start.
 pub(in crate::tree) fn clean(fs: &dyn Fs, journal: &Journal, side: Side) {
     let staging = if side == Side::After { Some(layout::staging(&journal.key)) } else { None };
-    for place in [Some(layout::backups(&journal.key)), staging, Some(layout::journal_done())].into_iter().flatten() {
+    for place in [Some(layout::all_backups()), staging, Some(layout::journal_done())].into_iter().flatten() {
         let _ = fs::remove_all(fs, &place);
     }
 }
 
+fn leftovers() -> [Place; 3] {
+    [layout::journal_spare(), layout::journal_done(), layout::all_backups()]
+}
+
+/// Whether a transaction left something behind.
+pub(in crate::tree) fn has_leftovers(fs: &dyn Fs) -> Result<bool, FsError> {
+    for place in leftovers() {
+        if fs.metadata(&place)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
 pub(in crate::tree) fn clean_leftovers(fs: &dyn Fs) -> Result<(), FsError> {
-    for place in [layout::journal_spare(), layout::journal_done(), layout::all_backups()] {
-        fs::remove_all(fs, &place)?;
-    }
-    Ok(())
+    leftovers().iter().try_for_each(|place| fs::remove_all(fs, place))
 }
 
 /// Looks for old contents that somebody wrote to, through a file held open, after they got their second name; they are the
