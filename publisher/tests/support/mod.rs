@@ -41,7 +41,12 @@ pub(crate) fn decode_unit(
 ///
 /// # Panics
 /// Anything is not as the base manifest and the pack promise.
-pub(crate) fn apply(pack: &[u8], header_length: u64, base: &Manifest, base_contents: &[Vec<u8>]) -> (Manifest, Vec<Vec<u8>>) {
+pub(crate) fn apply(
+    pack: &[u8],
+    header_length: u64,
+    base: &Manifest,
+    base_contents: &[Vec<u8>],
+) -> (Manifest, Vec<Vec<u8>>) {
     let header = PackHeader::parse(&pack[..header_length as usize]).expect("a header");
     assert_eq!(header.pack_bytes(), pack.len() as u64);
     assert_eq!(header.to_bytes(), &pack[..header_length as usize]);
