@@ -1,0 +1,280 @@
+//! No mirror can make wrong bytes right, and none can stop the others.
+
+#![cfg(feature = "http")]
+
+mod support;
+
+use lamplighter_client::download::{DocumentError, Downloader, RetryPolicy};
+use lamplighter_client::format::digest::Blake3;
+use lamplighter_client::progress::{Cancel, Silent};
+use lamplighter_client::source::{self, Source};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::hostile::{Fault, Hostile};
+use support::setting::{Setting, noise, quick_options, signed};
+
+const NAME: &str = "packs/ab/p";
+const BLOCK: usize = 20_000;
+
+/// Reads `bytes` block by block.
+fn stream_through(setting: &Setting, bytes: &[u8]) {
+    let mut stream = setting.downloader.stream(NAME, 0);
+    for (n, block) in bytes.chunks(BLOCK).enumerate() {
+        let read = stream.next(block.len() as u64, &Blake3::of(block));
+        assert!(read.as_ref().is_ok_and(|read| read == block), "block {n}: {:?}", read.err());
+    }
+}
+
+/// One of each kind of fault that a file of several blocks can meet.
+fn zoo() -> Vec<Fault> {
+    vec![
+        Fault::CutAfter(12_345),
+        Fault::ResetAfter(BLOCK),
+        Fault::CloseAfter(33_333),
+        Fault::Longer(10),
+        Fault::ContentLength("77"),
+        Fault::StallBeforeHead,
+        Fault::StallAfter(BLOCK + 1),
+        Fault::IgnoreRange,
+        Fault::ContentRange("bytes 1-2/3"),
+        Fault::LaterPart(1),
+        Fault::Status(416),
+        Fault::Status(404),
+        Fault::Status(403),
+        Fault::Status(500),
+        Fault::Status(304),
+        Fault::StatusWith(503, vec![("Retry-After", "5".into())]),
+        Fault::Redirect("/elsewhere".into()),
+        Fault::Redirect("file:///etc/passwd".into()),
+        Fault::WebPage,
+        Fault::Flip(30_000),
+        Fault::Other(noise(100_000, 99)),
+        Fault::Other(noise(10, 98)),
+        Fault::Endless,
+        Fault::Header("Content-Encoding", "br".into()),
+        Fault::Chunked { size: 4_096, cut: Some(50_000) },
+        Fault::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 ".to_vec()),
+    ]
+}
+
+#[test]
+fn one_flipped_byte_costs_one_block() {
+    let bytes = noise(BLOCK * 50, 1);
+    let server = Hostile::files(&[(NAME, &bytes)]);
+    server.script(NAME, [Fault::Flip(BLOCK * 30 + 5)]);
+    let setting = Setting::new(&[&server]);
+    stream_through(&setting, &bytes);
+    assert_eq!(server.ranges(NAME), ["".to_owned(), format!("bytes={}-", BLOCK * 30)]);
+    assert_eq!(server.log()[1].headers["cache-control"], "no-cache, no-transform");
+    assert_eq!(server.log()[1].headers["pragma"], "no-cache");
+    assert_eq!(setting.notices(), ["wrong-content"]);
+    assert_eq!(setting.advanced_bytes(), bytes.len() as u64);
+}
+
+#[test]
+fn a_flipped_byte_in_every_block_is_survived_block_by_block() {
+    let bytes = noise(BLOCK * 12, 2);
+    let server = Hostile::files(&[(NAME, &bytes)]);
+    server.script(NAME, (0..12).map(|n| Fault::Flip(BLOCK * n + n)));
+    let setting = Setting::new(&[&server]);
+    stream_through(&setting, &bytes);
+    assert_eq!(server.requests(), 13);
+}
+
+#[test]
+fn content_that_stays_wrong_is_an_error_that_names_everything() {
+    let bytes = noise(BLOCK * 3, 3);
+    let server = Hostile::files(&[(NAME, &bytes)]);
+    server.always(NAME, Fault::Flip(BLOCK + 1));
+    let setting = Setting::new(&[&server]);
+    let mut stream = setting.downloader.stream(NAME, 0);
+    stream.next(BLOCK as u64, &Blake3::of(&bytes[..BLOCK])).unwrap();
+    let expected = Blake3::of(&bytes[BLOCK..2 * BLOCK]);
+    let error = stream.next(BLOCK as u64, &expected).unwrap_err();
+    assert_eq!((error.code(), server.requests()), ("wrong-content", 2));
+    let mut flipped = bytes[BLOCK..2 * BLOCK].to_vec();
+    flipped[1] ^= 0x20;
+    for part in [NAME, &server.url(), "20000 to 40000", &expected.to_string(), &Blake3::of(&flipped).to_string()] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(!error.is_transient());
+}
+
+#[test]
+fn a_lying_mirror_costs_one_attempt_and_comes_last_from_then_on() {
+    let files: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("objects/ab/{n}"), noise(5_000, n))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let (liar, good) = (Hostile::files(&files), Hostile::files(&files));
+    liar.always("*", Fault::Flip(17));
+    let setting = Setting::new(&[&liar, &good]);
+    for (name, bytes) in &files {
+        let (length, digest) = signed(bytes);
+        assert_eq!(setting.downloader.exact(name, length, &digest).unwrap(), *bytes);
+    }
+    assert_eq!((liar.requests(), good.requests()), (1, 5));
+    assert_eq!(setting.waited_s(), 0);
+}
+
+#[test]
+fn no_fault_of_a_mirror_stops_the_update_while_another_is_good() {
+    let bytes = noise(BLOCK * 5, 4);
+    for fault in zoo() {
+        let (bad, good) = (Hostile::files(&[(NAME, &bytes)]), Hostile::files(&[(NAME, &bytes)]));
+        bad.always(NAME, fault.clone());
+        let setting = Setting::new(&[&bad, &good]);
+        stream_through(&setting, &bytes);
+        let (length, digest) = signed(&bytes);
+        assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes, "{fault:?}");
+        assert!(bad.requests() + good.requests() <= 8, "{fault:?}: {} + {}", bad.requests(), good.requests());
+        assert_eq!(setting.advanced_bytes(), 2 * length, "{fault:?}");
+    }
+}
+
+#[test]
+fn two_bad_mirrors_of_three_never_win() {
+    let bytes = noise(BLOCK * 5, 5);
+    let zoo = zoo();
+    for n in 0..zoo.len() {
+        let servers: Vec<Hostile> = (0..3).map(|_| Hostile::files(&[(NAME, &bytes)])).collect();
+        servers[n % 3].always(NAME, zoo[n].clone());
+        servers[(n + 1) % 3].always(NAME, zoo[(n * 7 + 3) % zoo.len()].clone());
+        let setting = Setting::new(&servers.iter().collect::<Vec<_>>());
+        stream_through(&setting, &bytes);
+        let (length, digest) = signed(&bytes);
+        assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_good_mirror_is_not_blamed_for_the_half_another_delivered() {
+    let bytes = noise(60_000, 6);
+    let mut wrong = bytes.clone();
+    wrong[0] ^= 1;
+    let (liar, good) = (Hostile::files(&[(NAME, &wrong)]), Hostile::files(&[(NAME, &bytes)]));
+    // Always the first half, wrong, and then a cut: the blame must not fall on who delivers the rest.
+    liar.always(NAME, Fault::CutAfter(30_000));
+    let setting = Setting::new(&[&liar, &good]);
+    let (length, digest) = signed(&bytes);
+    assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+    assert!(liar.requests() + good.requests() <= 5, "{} + {}", liar.requests(), good.requests());
+    assert_eq!(setting.advanced_bytes(), length);
+}
+
+#[test]
+fn log_in_pages_are_called_by_their_name_and_forgotten_when_the_network_opens() {
+    let bytes = noise(60_000, 7);
+    let server = Hostile::files(&[(NAME, &bytes), ("channels/stable.head", b"lamplighter-head,1\n")]);
+    server.always("*", Fault::WebPage);
+    let setting = Setting::new(&[&server]);
+    let error = setting.downloader.document("channels/stable.head", 16 << 10).unwrap_err();
+    assert_eq!((error.code(), error.is_transient()), ("web-page", true));
+    let (length, digest) = signed(&bytes);
+    let error = setting.downloader.exact(NAME, length, &digest).unwrap_err();
+    assert_eq!((error.code(), error.is_transient()), ("web-page", true));
+
+    server.behave();
+    assert!(setting.downloader.document("channels/stable.head", 16 << 10).is_ok());
+    server.script(NAME, [Fault::WebPage, Fault::WebPage]);
+    assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+}
+
+#[test]
+fn documents_are_asked_for_elsewhere_until_one_is_accepted() {
+    const HEAD: &str = "channels/stable.head";
+    let (old, new) = (Hostile::files(&[(HEAD, b"forged")]), Hostile::files(&[(HEAD, b"right")]));
+    let check = |bytes: Vec<u8>| if bytes == b"right" { Ok(bytes.len()) } else { Err("bad signature") };
+    let setting = Setting::new(&[&old, &new]);
+    assert_eq!(setting.downloader.document_checked(HEAD, 100, check).unwrap(), 5);
+    assert_eq!((old.requests(), new.requests()), (1, 1));
+
+    let setting = Setting::new(&[&old]);
+    let error = setting.downloader.document_checked(HEAD, 100, check).unwrap_err();
+    assert!(matches!(&error, DocumentError::Refused { error: "bad signature", .. }), "{error}");
+    assert_eq!(old.requests(), 3);
+}
+
+#[test]
+fn missing_here_and_down_there_means_missing() {
+    let (here, there) = (Hostile::files(&[]), Hostile::files(&[]));
+    there.always("*", Fault::Status(500));
+    let setting = Setting::new(&[&here, &there]);
+    assert!(setting.downloader.document("root/9.root", 1000).unwrap_err().is_not_found());
+    assert!(setting.downloader.exact("root/9.root", 1, &Blake3::of(b"x")).unwrap_err().is_not_found());
+}
+
+#[test]
+fn documents_that_trickle_are_given_up_in_time() {
+    let head = noise(2_000, 8);
+    let (slow, good) = (Hostile::files(&[("h", &head)]), Hostile::files(&[("h", &head)]));
+    slow.always("h", Fault::Trickle { bytes: 1, pause: Duration::from_millis(50) });
+    let open = |server: &Hostile| source::open(&server.url(), &quick_options()).unwrap();
+    let policy = RetryPolicy { document_time_max: Duration::from_millis(500), ..RetryPolicy::default() };
+    for (sources, arrives) in [(vec![open(&slow)], false), (vec![open(&slow), open(&good)], true)] {
+        let setting = Setting::over(sources, policy.clone());
+        let began = Instant::now();
+        let result = setting.downloader.document("h", 4_000);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(result.map_err(|e| e.code()), if arrives { Ok(head.clone()) } else { Err("slow") });
+    }
+    assert_eq!((slow.requests(), good.requests()), (2, 1));
+}
+
+/// Fetches all `files` in four threads; one result a thread.
+fn in_parallel(downloader: &Downloader, files: &[(String, Vec<u8>)]) -> Vec<Result<(), &'static str>> {
+    let one = |(name, bytes): &(String, Vec<u8>)| {
+        let (length, digest) = signed(bytes);
+        let arrived = downloader.exact(name, length, &digest).map_err(|e| e.code())?;
+        assert_eq!(arrived, *bytes);
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let parts = files.chunks(files.len().div_ceil(4));
+        let workers: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().try_for_each(one))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+fn two_hundred_files() -> Vec<(String, Vec<u8>)> {
+    (0..200).map(|n| (format!("objects/ab/{n}"), noise(3_000, n))).collect()
+}
+
+#[test]
+fn many_threads_share_connections() {
+    let files = two_hundred_files();
+    let named: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let server = Hostile::files(&named);
+    let setting = Setting::new(&[&server]);
+    assert_eq!(in_parallel(&setting.downloader, &files), [Ok(()); 4]);
+    assert_eq!((setting.downloader.requests(), setting.advanced_bytes()), (200, 600_000));
+    assert!(server.connections() <= 20, "{}", server.connections());
+}
+
+#[test]
+fn many_threads_are_no_louder_than_one_to_a_host_in_trouble() {
+    let server = Hostile::files(&[]);
+    server.always("*", Fault::Status(500));
+    // A real clock: waits must keep the threads apart.
+    let policy = RetryPolicy { pause_first: Duration::from_millis(20), ..RetryPolicy::default() };
+    let source = source::open(&server.url(), &quick_options()).unwrap();
+    let downloader = Downloader::new(vec![source], policy, Cancel::default(), Arc::new(Silent));
+    assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);
+    // Four at once at first, then one after the other up to the eighth failure; a few more where a busy machine is late.
+    assert!(server.requests() <= 16, "{}", server.requests());
+}
+
+#[test]
+fn a_directory_can_stand_in_for_a_server() {
+    let bytes = noise(100_000, 9);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("packs/ab")).unwrap();
+    std::fs::write(dir.path().join(NAME), &bytes).unwrap();
+    let server = Hostile::dir(dir.path());
+    server.script(NAME, [Fault::CutAfter(45_000)]);
+    server.always(NAME, Fault::Status(500));
+    let directory = source::open(dir.path().to_str().unwrap(), &quick_options()).unwrap();
+    let remote: Arc<dyn Source> = source::open(&server.url(), &quick_options()).unwrap();
+    let setting = Setting::over(vec![remote, directory], RetryPolicy::default());
+    stream_through(&setting, &bytes);
+    assert_eq!((setting.downloader.requests(), server.requests()), (2, 1));
+    assert_eq!(setting.advanced_bytes(), 100_000);
+}

@@ -1,0 +1,254 @@
+//! The CI step: a directory a platform in, a proved release in the site out, and the channel moved to it.
+//!
+//! In this order, so that whatever fails fails before anything is written that would have to be taken back:
+//!
+//! 1. the site is locked; its roots, and the keys at hand against them; build numbers against the channel's head;
+//! 2. every input directory is read;
+//! 3. for each platform objects, packs and the small files go into the site ([`release`]), none of which a client looks at
+//!    before a signed release names it;
+//! 4. a fresh install and the update from each base are tried with the client's code against what was written
+//!    ([`crate::proof`]);
+//! 5. only then the signed releases appear, each whole, and at last the head.
+//!
+//! A run that dies between any two of these leaves objects and packs the next run finds and uses; a release without its
+//! signed document is no release, and what lies there is written anew.
+
+pub(crate) mod prior;
+mod release;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lamplighter_client::format::head::Head;
+use lamplighter_client::format::layout;
+use lamplighter_client::format::text::Time;
+use lamplighter_client::trust::VerifiedRelease;
+
+use crate::config::{Config, ConfigError, PlatformConfig};
+use crate::error::Error;
+use crate::head::{Mover, Terms, last_build, require_above};
+use crate::packs::UnitCache;
+use crate::proof::{self, Known};
+use crate::report::{ChannelSummary, Summary};
+use crate::scan::{self, Rules, Scanned};
+use crate::scratch::Scratch;
+use crate::sign::{Role, Signers};
+use crate::site::{SiteError, SiteWriter, Trust};
+use crate::watch::{Step, Watch};
+use prior::Loaded;
+use release::Draft;
+
+/// Most bytes of release notes in one language.
+const NOTES_BYTES_MAX: u64 = 1 << 20;
+
+/// What is to be published.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Request {
+    pub site: PathBuf,
+    pub app: String,
+    /// Checked against its head even where it is not moved; only then may it be left out.
+    pub channel: Option<String>,
+    pub move_channel: bool,
+    pub build: u64,
+    pub version: String,
+    pub platforms: BTreeMap<String, PlatformConfig>,
+    pub bases: usize,
+    pub jobs: usize,
+    pub effort: u8,
+    pub minimum_build: u64,
+    pub expires_days: u64,
+    pub notes: BTreeMap<String, PathBuf>,
+    pub keys: Option<PathBuf>,
+    /// Where trees are rebuilt; the site's own volume where it is not said.
+    pub scratch: Option<PathBuf>,
+    /// Whether every way is tried before the release appears.
+    pub prove: bool,
+    /// The time of the run.
+    pub time: Time,
+}
+
+impl Request {
+    /// What `config` asks for.
+    ///
+    /// # Errors
+    /// Something is missing, or not what it must be.
+    pub fn new(config: &Config, prove: bool, time: Time) -> Result<Self, ConfigError> {
+        let move_channel = !config.no_channel.unwrap_or(false);
+        let wants_channel = move_channel || config.channel.is_some();
+        let build = config.build()?;
+        Ok(Self {
+            site: config.site()?.to_owned(),
+            app: config.app()?.to_owned(),
+            channel: wants_channel.then(|| config.channel().map(str::to_owned)).transpose()?,
+            move_channel,
+            build,
+            version: config.version()?.to_owned(),
+            platforms: config.platforms()?.clone(),
+            bases: config.bases()?,
+            jobs: config.jobs()?,
+            effort: config.effort()?,
+            minimum_build: config.minimum_build(build)?,
+            expires_days: config.expires_days()?,
+            notes: config.notes()?.clone(),
+            keys: config.keys.clone(),
+            scratch: config.scratch.clone(),
+            prove,
+            time,
+        })
+    }
+}
+
+/// Publishes what `request` asks for, with `jobs` threads.
+///
+/// # Errors
+/// Anything on the way; what clients see is as it was then.
+pub fn run(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(request.jobs).build();
+    threads.map_err(|e| Error::Threads(e.to_string()))?.install(|| publish(request, watch))
+}
+
+fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
+    let writer = SiteWriter::lock(&request.site, watch.clone())?;
+    let authority = Authority::new(request, &writer)?;
+    let inputs = read_inputs(request, &writer, &*watch)?;
+    let notes = read_notes(&request.notes)?;
+    let temp_dir = writer.temp_dir();
+    let scratch = Scratch::new(writer.site(), request.scratch.as_deref().unwrap_or(&temp_dir), watch.clone())
+        .map_err(|source| Error::Client { doing: "open the site", source })?;
+    let job = Job {
+        request,
+        writer: &writer,
+        authority: &authority,
+        notes: &notes,
+        scratch,
+        watch: watch.clone(),
+        cache: UnitCache::new(),
+    };
+
+    let mut drafts: Vec<Draft> = Vec::new();
+    for input in &inputs {
+        let draft = job.draft(input, &drafts)?;
+        drafts.push(draft);
+    }
+    writer.barrier()?;
+    if request.prove {
+        drafts.iter().try_for_each(|draft| job.prove(draft))?;
+    }
+    inputs.iter().try_for_each(|input| input.scanned.recheck())?;
+    for draft in drafts.iter().filter(|d| !d.summary.reused) {
+        writer.put(&layout::release(request.build, &draft.summary.platform), &draft.loaded.release.bytes)?;
+    }
+    writer.barrier()?;
+    let channel = job.move_channel(&drafts)?;
+    let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
+    Ok(Summary { build: request.build, version: request.version.clone(), platforms, channel })
+}
+
+/// What the site's roots say of the keys at hand, and what its channels offer.
+struct Authority {
+    trust: Trust,
+    release_signers: Signers,
+    channel_signers: Option<Signers>,
+    /// Heads of all channels: what clients have.
+    heads: Vec<Head>,
+}
+
+impl Authority {
+    fn new(request: &Request, writer: &SiteWriter) -> Result<Self, Error> {
+        let site = writer.site();
+        let trust = Trust::read(site)?;
+        trust.require_app(site, &request.app)?;
+        trust.require_fresh(request.time)?;
+        let (root, keys) = (trust.root(), request.keys.as_deref());
+        let release_signers = Signers::load(Role::Release, keys)?.trusted_by(&root.release, root.version)?;
+        let moved = request.channel.as_deref().filter(|_| request.move_channel);
+        let channel_signers = moved
+            .map(|channel| Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version));
+        let channel_signers = channel_signers.transpose()?;
+        let mut heads = Vec::new();
+        for channel in site.channels()? {
+            let Some(signed) = trust.head(site, &channel)? else { continue };
+            if request.channel.as_deref() == Some(channel.as_str()) {
+                for platform in request.platforms.keys() {
+                    require_above(Some(&signed.head), &channel, platform, request.build)?;
+                }
+            }
+            heads.push(signed.head);
+        }
+        Ok(Self { trust, release_signers, channel_signers, heads })
+    }
+
+    /// Builds that some channel offers to `platform`.
+    fn offered(&self, platform: &str) -> Vec<u64> {
+        self.heads.iter().filter_map(|head| last_build(Some(head), platform)).collect()
+    }
+}
+
+/// One platform's directory, read.
+struct Input<'a> {
+    platform: &'a str,
+    config: &'a PlatformConfig,
+    scanned: Scanned,
+}
+
+fn read_inputs<'a>(request: &'a Request, writer: &SiteWriter, watch: &dyn Watch) -> Result<Vec<Input<'a>>, Error> {
+    let mut inputs = Vec::new();
+    for (platform, config) in &request.platforms {
+        let dir = config.dir.as_deref().unwrap_or(Path::new(""));
+        scan::check_apart(dir, writer.site().dir())?;
+        let rules = Rules::new(platform, config)?;
+        inputs.push(Input { platform, config, scanned: scan::scan(dir, platform, &rules, watch)? });
+    }
+    Ok(inputs)
+}
+
+fn read_notes(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut notes = BTreeMap::new();
+    for (language, file) in files {
+        let error = |detail: String| Error::Notes { file: file.clone(), detail };
+        let length = std::fs::metadata(file).map_err(|e| error(e.to_string()))?.len();
+        if length > NOTES_BYTES_MAX {
+            return Err(error(format!("expected at most {NOTES_BYTES_MAX} bytes, found {length}")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|e| error(e.to_string()))?;
+        notes.insert(language.clone(), text.into_bytes());
+    }
+    Ok(notes)
+}
+
+/// All that the steps of one run share.
+struct Job<'a> {
+    request: &'a Request,
+    writer: &'a SiteWriter,
+    authority: &'a Authority,
+    notes: &'a BTreeMap<String, Vec<u8>>,
+    scratch: Scratch,
+    watch: Arc<dyn Watch>,
+    cache: UnitCache,
+}
+
+impl Job<'_> {
+    fn prove(&self, draft: &Draft) -> Result<(), Error> {
+        let full_bytes = |loaded: &Loaded| loaded.index.stored_bytes();
+        let packs: u64 = draft.loaded.release.release.packs.iter().map(|row| row.length).sum();
+        let total = full_bytes(&draft.loaded) + draft.bases.iter().map(full_bytes).sum::<u64>() + packs;
+        self.watch.step(Step::Proof, &draft.summary.platform, total);
+        let bases: Vec<Known<'_>> = draft.bases.iter().map(Loaded::known).collect();
+        let failures = proof::prove(&self.scratch, draft.loaded.known(), &bases);
+        if failures.is_empty() { Ok(()) } else { Err(Error::Proof(failures)) }
+    }
+
+    fn move_channel(&self, drafts: &[Draft]) -> Result<Option<ChannelSummary>, SiteError> {
+        let Some((signers, channel)) = self.authority.channel_signers.as_ref().zip(self.request.channel.as_deref())
+        else {
+            return Ok(None);
+        };
+        let mover = Mover { writer: self.writer, trust: &self.authority.trust, signers, watch: &*self.watch };
+        let terms = Terms { channel, time: self.request.time, expires_days: self.request.expires_days };
+        let releases: Vec<VerifiedRelease> = drafts.iter().map(|d| d.loaded.release.clone()).collect();
+        let moved = mover.move_to(&terms, &releases)?;
+        Ok(Some(ChannelSummary { channel: channel.to_owned(), sequence: moved.sequence, moved: moved.changed }))
+    }
+}

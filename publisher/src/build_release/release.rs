@@ -1,0 +1,242 @@
+//! One platform's release: objects, packs, small files, and the signed document that will name them.
+
+use std::io;
+use std::time::Instant;
+
+use lamplighter_client::error::Class as ClientClass;
+use lamplighter_client::format::digest::Blake3;
+use lamplighter_client::format::document::FileRef;
+use lamplighter_client::format::layout;
+use lamplighter_client::format::pack;
+use lamplighter_client::format::path::RelPath;
+use lamplighter_client::format::release::{Notes, PackRow, Release};
+use lamplighter_client::trust::VerifiedRelease;
+use rayon::prelude::*;
+
+use super::prior::{Before, Loaded};
+use super::{Input, Job};
+use crate::bases::worth_keeping;
+use crate::error::Error;
+use crate::objects::{self, ObjectSink, Prior};
+use crate::packs;
+use crate::report::{PackFate, PackSummary, PlatformSummary};
+use crate::site::{SiteError, SiteWriter};
+use crate::watch::{PartProgress, Step};
+
+/// A release with all its files in the site, but for the signed document.
+pub(super) struct Draft {
+    pub(super) loaded: Loaded,
+    /// Where its packs start, newest first.
+    pub(super) bases: Vec<Loaded>,
+    pub(super) summary: PlatformSummary,
+}
+
+/// A release under way.
+struct Target<'a> {
+    input: &'a Input<'a>,
+    manifest: FileRef,
+    full_bytes: u64,
+}
+
+struct Pack {
+    row: Option<PackRow>,
+    summary: PackSummary,
+}
+
+impl Job<'_> {
+    /// Puts everything of a release into the site but its signed document; `drafts` are this run's other platforms.
+    pub(super) fn draft(&self, input: &Input<'_>, drafts: &[Draft]) -> Result<Draft, Error> {
+        let (site, build, platform) = (self.writer.site(), self.request.build, input.platform);
+        let manifest = input.scanned.manifest.to_bytes();
+        if let Some(published) = self.authority.trust.release(site, build, platform)? {
+            return self.reuse(input, &manifest, published);
+        }
+        self.writer.clear_unsigned(build, platform)?;
+        let started = Instant::now();
+        let before = self.before(platform)?;
+        let (index, stats) = self.objects(input, &before, drafts)?;
+        let index_bytes = index.to_bytes();
+        self.writer.put(&layout::manifest(build, platform), &manifest)?;
+        self.writer.put(&layout::objects(build, platform), &index_bytes)?;
+        for (language, text) in self.notes {
+            self.writer.put(&layout::notes(build, platform, language), text)?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let target = Target { input, manifest: FileRef::of(&manifest), full_bytes: stats.stored_bytes };
+        let packs = self.packs(&target, &before.bases)?;
+        let rows = packs.iter().filter_map(|p| p.row.clone()).collect();
+        let release = self.sign(&target, FileRef::of(&index_bytes), rows)?;
+        let summary = PlatformSummary {
+            platform: platform.to_owned(),
+            reused: false,
+            rows: input.scanned.manifest.rows().len(),
+            content_bytes: input.scanned.manifest.content_bytes(),
+            full_bytes: stats.stored_bytes,
+            new_object_bytes: stats.written_bytes,
+            seconds,
+            packs: packs.into_iter().map(|p| p.summary).collect(),
+        };
+        let loaded = Loaded { release, manifest: input.scanned.manifest.clone(), index };
+        Ok(Draft { loaded, bases: before.bases, summary })
+    }
+
+    /// Takes the release that is in the site, if it is the one asked for.
+    fn reuse(&self, input: &Input<'_>, manifest: &[u8], published: VerifiedRelease) -> Result<Draft, Error> {
+        let release = &published.release;
+        let other = |what, expected: String, found: String| SiteError::OtherContent {
+            platform: input.platform.to_owned(),
+            build: release.build,
+            what,
+            expected,
+            found,
+        };
+        let found = FileRef::of(manifest);
+        if release.manifest != found {
+            let (expected, found) = (release.manifest.blake3.to_string(), found.blake3.to_string());
+            return Err(other("manifest (BLAKE3)", expected, found).into());
+        }
+        if release.version != self.request.version {
+            return Err(other("version", release.version.clone(), self.request.version.clone()).into());
+        }
+        let text = "this build is published already with the same content; its signed release is used as it is";
+        self.watch.notice("reused", &layout::release(release.build, input.platform), text);
+        let bases: Vec<Loaded> =
+            release.packs.iter().filter_map(|row| self.read(row.base_build, input.platform)).collect();
+        let version =
+            |build| bases.iter().find(|b| b.release.release.build == build).map(|b| &b.release.release.version);
+        let packs = release.packs.iter().map(|row| PackSummary {
+            base_build: row.base_build,
+            base_version: version(row.base_build).cloned().unwrap_or_default(),
+            fate: PackFate::Kept(row.length),
+            seconds: 0.0,
+        });
+        let packs = packs.collect();
+        let loaded = Loaded::new(self.writer.site(), published)?;
+        let summary = PlatformSummary {
+            platform: input.platform.to_owned(),
+            reused: true,
+            rows: loaded.manifest.rows().len(),
+            content_bytes: loaded.manifest.content_bytes(),
+            full_bytes: loaded.index.stored_bytes(),
+            new_object_bytes: 0,
+            seconds: 0.0,
+            packs,
+        };
+        Ok(Draft { loaded, bases, summary })
+    }
+
+    fn objects(
+        &self,
+        input: &Input<'_>,
+        before: &Before,
+        drafts: &[Draft],
+    ) -> Result<(lamplighter_client::format::objects::ObjectsIndex, objects::ObjectStats), Error> {
+        let manifest = &input.scanned.manifest;
+        self.watch.step(Step::Objects, input.platform, manifest.content_bytes());
+        let own = before.bases.iter().map(Loaded::prior);
+        let now = drafts.iter().map(|draft| draft.loaded.prior());
+        let prior: Vec<Prior<'_>> = own.chain(now).chain(before.others.iter().map(Loaded::prior)).collect();
+        let progress = PartProgress::new(self.watch.clone());
+        Ok(objects::build(manifest, &input.scanned.dir, &prior, &Sink(self.writer), &progress)?)
+    }
+
+    fn packs(&self, target: &Target<'_>, bases: &[Loaded]) -> Result<Vec<Pack>, Error> {
+        if bases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new = &target.input.scanned.manifest;
+        let work = |base: &Loaded| base.index.stored_bytes() + packs::work_bytes(&base.manifest, new);
+        self.watch.step(Step::Packs, target.input.platform, bases.iter().map(work).sum());
+        bases.par_iter().with_max_len(1).map(|base| self.pack(target, base)).collect()
+    }
+
+    fn pack(&self, target: &Target<'_>, base: &Loaded) -> Result<Pack, Error> {
+        let started = Instant::now();
+        let (fate, row) = self.pack_from(target, base)?;
+        let release = &base.release.release;
+        let (base_build, base_version) = (release.build, release.version.clone());
+        Ok(Pack {
+            row,
+            summary: PackSummary { base_build, base_version, fate, seconds: started.elapsed().as_secs_f64() },
+        })
+    }
+
+    fn pack_from(&self, target: &Target<'_>, base: &Loaded) -> Result<(PackFate, Option<PackRow>), Error> {
+        let release = &base.release.release;
+        if release.manifest == target.manifest {
+            return Ok((PackFate::Same, None));
+        }
+        let skip = |detail: String| {
+            self.watch.notice("base-skipped", &layout::release(release.build, &release.platform), &detail);
+            Ok((PackFate::Skipped, None))
+        };
+        if release.reads_pack < pack::FORMAT {
+            return skip(format!("its client reads packs up to format {}, not {}", release.reads_pack, pack::FORMAT));
+        }
+        let tree = match self.scratch.install(&base.release) {
+            Ok(tree) => tree,
+            Err(source) if source.class() == ClientClass::Disk => {
+                return Err(Error::Client { doing: "rebuild the tree of an old release", source });
+            }
+            Err(error) => return skip(format!("its tree cannot be rebuilt: {error}")),
+        };
+        let step = packs::Step {
+            base: &base.manifest,
+            base_dir: &tree.path(),
+            new: &target.input.scanned.manifest,
+            new_dir: &target.input.scanned.dir,
+        };
+        let progress = PartProgress::new(self.watch.clone());
+        let built = packs::build(&step, self.request.effort, &self.cache, &self.writer.temp_dir(), &progress)?;
+        if !worth_keeping(built.length, target.full_bytes) {
+            return Ok((PackFate::TooLarge(built.length), None));
+        }
+        let row = PackRow {
+            format: pack::FORMAT,
+            base_build: release.build,
+            base_manifest: release.manifest,
+            length: built.length,
+            header: FileRef { length: built.header_length, blake3: built.header_blake3 },
+        };
+        self.writer.put_file(&layout::pack(&built.header_blake3), built.file)?;
+        Ok((PackFate::Kept(row.length), Some(row)))
+    }
+
+    fn sign(&self, target: &Target<'_>, index: FileRef, packs: Vec<PackRow>) -> Result<VerifiedRelease, Error> {
+        let (request, config) = (self.request, target.input.config);
+        let notes =
+            |(language, text): (&String, &Vec<u8>)| Notes { language: language.clone(), file: FileRef::of(text) };
+        let release = Release {
+            app: request.app.clone(),
+            platform: target.input.platform.to_owned(),
+            build: request.build,
+            version: request.version.clone(),
+            issued: request.time,
+            minimum_build: request.minimum_build,
+            // The scan has found the entry in the tree, so it is a path.
+            entry: config.entry.as_deref().and_then(|entry| RelPath::parse(entry).ok()),
+            minimum_os: config.minimum_os.clone(),
+            manifest: target.manifest,
+            objects: index,
+            notes: self.notes.iter().map(notes).collect(),
+            reads_pack: pack::FORMAT,
+            packs,
+        };
+        let name = layout::release(request.build, target.input.platform);
+        let bytes = self.authority.release_signers.sign(release.to_body(), &name, request.time).to_bytes();
+        Ok(self.authority.trust.check_release(&name, bytes, request.build, target.input.platform)?)
+    }
+}
+
+/// Objects go straight into the site: their names are their digests.
+struct Sink<'a>(&'a SiteWriter);
+
+impl ObjectSink for Sink<'_> {
+    fn has(&self, blake3: &Blake3, length: u64) -> bool {
+        self.0.has(&layout::object(blake3), length)
+    }
+
+    fn put(&self, blake3: &Blake3, stored: &[u8]) -> io::Result<()> {
+        self.0.put(&layout::object(blake3), stored).map(|_| ()).map_err(io::Error::other)
+    }
+}

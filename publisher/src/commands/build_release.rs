@@ -1,0 +1,141 @@
+//! `publisher build-release`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lamplighter_publisher::build_release::{self, Request};
+use lamplighter_publisher::config::{Config, PlatformConfig};
+use lamplighter_publisher::error::Error;
+use lamplighter_publisher::report::Summary;
+use serde_json::{Value, json};
+
+use crate::args::ConfigArgs;
+use crate::term::Term;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The site's directory.
+    #[arg(long, value_name = "DIR")]
+    site: Option<PathBuf>,
+    /// App id; the site must belong to it.
+    #[arg(long, value_name = "ID")]
+    app: Option<String>,
+    /// The channel to move.
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+    /// Build number, above the last one the channel offers.
+    #[arg(long, value_name = "N")]
+    build: Option<u64>,
+    /// Version as shown to people.
+    #[arg(long, value_name = "V")]
+    version: Option<String>,
+    /// A platform and the directory to publish; NAME alone takes the directory from the configuration.
+    #[arg(long, value_name = "NAME=DIR")]
+    platform: Vec<String>,
+    /// How many old releases get a pack. [default: 5]
+    #[arg(long, value_name = "K")]
+    bases: Option<usize>,
+    /// Threads. [default: one a core]
+    #[arg(long, value_name = "J")]
+    jobs: Option<usize>,
+    /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 9]
+    #[arg(long, value_name = "E")]
+    effort: Option<u8>,
+    /// Directory with release.key and channel.key; LAMPLIGHTER_RELEASE_KEY and LAMPLIGHTER_CHANNEL_KEY win over it.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Do not move the channel; `publisher promote` does it later.
+    #[arg(long)]
+    no_channel: bool,
+    /// Builds below this must be downloaded afresh.
+    #[arg(long, value_name = "N")]
+    minimum_build: Option<u64>,
+    /// Days until the head is stale. [default: 7]
+    #[arg(long, value_name = "DAYS")]
+    expires_days: Option<u64>,
+    /// Release notes in Markdown; may be given more than once.
+    #[arg(long, value_name = "LANG=FILE")]
+    notes: Vec<String>,
+    /// Where trees of old releases are rebuilt; needs room for one tree and its update a thread. [default: in the site]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Do not try the ways to the release before it is published.
+    #[arg(long)]
+    no_proof: bool,
+}
+
+impl Args {
+    fn flags(&self) -> Config {
+        let pair = |text: &str| match text.split_once('=') {
+            Some((name, path)) => (name.to_owned(), Some(PathBuf::from(path))),
+            None => (text.to_owned(), None),
+        };
+        let platform = |text: &String| {
+            let (name, dir) = pair(text);
+            (name, PlatformConfig { dir, ..PlatformConfig::default() })
+        };
+        let notes: BTreeMap<String, PathBuf> =
+            self.notes.iter().map(|n| pair(n)).map(|(language, file)| (language, file.unwrap_or_default())).collect();
+        Config {
+            site: self.site.clone(),
+            app: self.app.clone(),
+            channel: self.channel.clone(),
+            build: self.build,
+            version: self.version.clone(),
+            keys: self.keys.clone(),
+            bases: self.bases,
+            jobs: self.jobs,
+            effort: self.effort,
+            minimum_build: self.minimum_build,
+            expires_days: self.expires_days,
+            no_channel: self.no_channel.then_some(true),
+            scratch: self.scratch.clone(),
+            listen: None,
+            notes,
+            platform: self.platform.iter().map(platform).collect(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
+    let config = args.config.with(args.flags())?;
+    let request = Request::new(&config, !args.no_proof, super::now()?)?;
+    super::tidy_on_interrupt(&request.site, term);
+    let summary = build_release::run(&request, Arc::new(term.clone()))?;
+    term.result(summary.to_table().trim_end(), &event(&summary));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn event(summary: &Summary) -> Value {
+    let platforms: Vec<Value> = summary
+        .platforms
+        .iter()
+        .map(|platform| {
+            let packs: Vec<Value> = platform
+                .packs
+                .iter()
+                .map(|pack| {
+                    json!({
+                        "base_build": pack.base_build, "base_version": pack.base_version, "fate": pack.fate.name(),
+                        "pack_bytes": pack.fate.pack_bytes(), "seconds": pack.seconds,
+                    })
+                })
+                .collect();
+            json!({
+                "platform": platform.platform, "reused": platform.reused, "rows": platform.rows,
+                "content_bytes": platform.content_bytes, "full_bytes": platform.full_bytes,
+                "new_object_bytes": platform.new_object_bytes, "seconds": platform.seconds, "packs": packs,
+            })
+        })
+        .collect();
+    let channel =
+        summary.channel.as_ref().map(|c| json!({"channel": c.channel, "sequence": c.sequence, "moved": c.moved}));
+    json!({
+        "event": "release", "build": summary.build, "version": summary.version, "platforms": platforms,
+        "channel": channel,
+    })
+}

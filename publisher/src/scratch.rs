@@ -1,0 +1,101 @@
+//! Scratch trees: old releases rebuilt from the site, and updates tried out, by the very code that ships in clients.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamplighter_client::deploy::{BaseRelease, Deploy, DeployReport, Route};
+use lamplighter_client::download::{Downloader, RetryPolicy};
+use lamplighter_client::error::Error as ClientError;
+use lamplighter_client::format::manifest::Manifest;
+use lamplighter_client::progress::Cancel;
+use lamplighter_client::source::{self, HttpOptions, Source};
+use lamplighter_client::tree::Tree;
+use lamplighter_client::trust::VerifiedRelease;
+use tempfile::TempDir;
+
+use crate::site::Site;
+use crate::watch::{PartProgress, Watch};
+
+/// Where scratch trees come from and lie.
+#[derive(Clone)]
+pub struct Scratch {
+    source: Arc<dyn Source>,
+    dir: PathBuf,
+    watch: Arc<dyn Watch>,
+}
+
+/// A tree that vanishes when it is dropped. Its state lies beside it, so that it holds nothing but the release.
+pub struct ScratchTree {
+    dir: TempDir,
+}
+
+impl ScratchTree {
+    /// The tree.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+}
+
+impl Scratch {
+    /// Scratch trees of `site` below `dir`.
+    ///
+    /// # Errors
+    /// The site cannot be opened as clients open one.
+    pub fn new(site: &Site, dir: &Path, watch: Arc<dyn Watch>) -> Result<Self, ClientError> {
+        let location = site.dir().canonicalize().unwrap_or_else(|_| site.dir().to_owned());
+        let source = source::open(&location.to_string_lossy(), &HttpOptions::default())?;
+        Ok(Self { source, dir: dir.to_owned(), watch })
+    }
+
+    /// Installs `release` from its objects into a new tree.
+    ///
+    /// # Errors
+    /// Whatever stops a client.
+    pub fn install(&self, release: &VerifiedRelease) -> Result<ScratchTree, ClientError> {
+        let io = |source| ClientError::Io { doing: "create a scratch tree in", path: self.dir.clone(), source };
+        let dir = tempfile::Builder::new().prefix("tree-").tempdir_in(&self.dir).map_err(io)?;
+        let tree = ScratchTree { dir };
+        std::fs::create_dir(tree.path()).map_err(io)?;
+        self.deploy(&tree, release, None, Route::ObjectsOnly)?;
+        Ok(tree)
+    }
+
+    /// Brings `tree`, which holds `base`, to `release`.
+    ///
+    /// # Errors
+    /// Whatever stops a client.
+    pub fn update(
+        &self,
+        tree: &ScratchTree,
+        base: (&VerifiedRelease, &Manifest),
+        release: &VerifiedRelease,
+        route: Route,
+    ) -> Result<DeployReport, ClientError> {
+        let (signed, manifest) = (&base.0.release, base.1.clone());
+        let objects = Some((signed.build, signed.objects));
+        let base = BaseRelease { manifest, manifest_blake3: signed.manifest.blake3, objects, unproven: false };
+        self.deploy(tree, release, Some(&base), route)
+    }
+
+    fn deploy(
+        &self,
+        tree: &ScratchTree,
+        release: &VerifiedRelease,
+        base: Option<&BaseRelease>,
+        route: Route,
+    ) -> Result<DeployReport, ClientError> {
+        let progress = Arc::new(PartProgress::new(self.watch.clone()));
+        let cancel = Cancel::default();
+        let sources = vec![self.source.clone()];
+        let downloader = Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone());
+        let lock = Tree::open(&tree.path(), Some(&tree.state()))?.lock(Duration::ZERO)?;
+        lock.recover()?;
+        Deploy { lock: &lock, downloader: &downloader, progress: &*progress, cancel: &cancel }
+            .run(release, base, route, false)
+    }
+}
