@@ -17,8 +17,16 @@
 //! The specification of each format is the head comment of its module.
 
 pub mod digest;
+pub mod document;
+pub mod head;
+pub mod journal;
 pub mod layout;
 pub mod manifest;
 pub mod objects;
+pub mod pack;
 pub mod path;
+pub mod release;
+pub mod root;
+pub mod settings;
+pub mod signed;
 pub mod text;

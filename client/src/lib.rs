@@ -13,5 +13,14 @@
 //! * No path of a manifest reaches the disk except as [`format::path::RelPath`].
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
+pub mod deploy;
+pub mod download;
+pub mod error;
 pub mod format;
+pub mod patch;
+pub mod plan;
 pub mod progress;
+pub mod source;
+pub mod tree;
+pub mod trust;
+pub mod updater;

@@ -1,0 +1,50 @@
+# What a developer, CI and the README type. Everything heavier than cargo is in scripts/.
+
+CARGO ?= cargo
+PYTHON ?= python3
+
+.PHONY: all demo test unit e2e lint bench figures setup
+
+all: lint test
+
+## Two releases of the client itself, published, served, installed, updated, broken, healed.
+demo:
+	scripts/demo.sh
+
+## Every test: the crates' own, then the end-to-end run on real releases over nginx.
+test: setup-test unit e2e
+
+unit:
+	$(CARGO) test --workspace --locked
+
+## Real releases over real nginx; they are fetched once, by package name.
+e2e: setup-test release
+	$(PYTHON) scripts/e2e.py
+
+## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
+lint: setup-lint
+	$(PYTHON) scripts/tidy.py
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings
+	$(CARGO) clippy -p lamplighter-client --no-default-features --features http --lib --tests --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
+
+## Sizes, times and memory on one real pair, in about a minute.
+bench: setup-compare release
+	$(PYTHON) scripts/figures.py --short
+
+## All figures with their limits; `make figures RECORD=1` keeps them under docs/figures/.
+figures: setup-compare release
+	$(PYTHON) scripts/figures.py $(if $(RECORD),--record)
+
+.PHONY: release setup-test setup-lint setup-compare
+
+release:
+	$(CARGO) build --release --workspace --bins --locked
+
+setup: setup-test setup-lint setup-compare
+
+setup-test setup-lint setup-compare: setup-%:
+	@scripts/setup-debian.sh $*

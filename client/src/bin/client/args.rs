@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::exit;
+
+/// Installs, updates, verifies and heals an application from a site of static files.
+#[derive(Debug, Parser)]
+#[command(version, after_help = exit::HELP)]
+pub(crate) struct Args {
+    /// Print results and events as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only.
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Install the release a channel offers into a directory.
+    Install(Origin),
+    /// Take over a tree that was installed by other means, recognising its release by what is on disk.
+    Adopt(Origin),
+    /// Ask the site whether there is a newer release.
+    Check(Check),
+    /// Fetch, verify and apply the release the channel offers.
+    Update(Update),
+    /// Compare every file of the tree with its manifest.
+    Verify(Verify),
+    /// Bring every file of the tree back to what its manifest says.
+    Heal(Heal),
+    /// Show what is installed and where it comes from.
+    Status(TreeArgs),
+}
+
+/// The tree a command works on.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct TreeArgs {
+    /// Directory of the installed application.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tree: PathBuf,
+    /// Keep the state here instead of in DIR/.lamplighter; on the same volume. (A macOS bundle's lies beside it.)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// Where a tree comes from and what it is.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Origin {
+    /// The site: a URL or a directory.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) site: String,
+    /// The root document to trust, as it was given to you by the publisher.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: PathBuf,
+    /// App id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) app: String,
+    /// Channel to follow.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: String,
+    /// Platform; this machine's by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+/// How the site is reached.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct Network {
+    /// Proxy URL (http, https or socks5); by default what the environment says.
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Take the update from here this time: a URL or a directory.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) from: Option<String>,
+    /// Follow this channel from now on.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Compare the CRC-32 pair of each file, too.
+    #[arg(long)]
+    pub(crate) crc: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Heal {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Take content from here this time: a URL or a directory.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}

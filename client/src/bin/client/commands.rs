@@ -1,0 +1,134 @@
+//! One file a command; here what they share.
+
+mod adopt;
+mod check;
+mod heal;
+mod install;
+mod status;
+mod update;
+mod verify;
+
+use std::fs;
+
+use lamplighter_client::deploy::DeployReport;
+use lamplighter_client::error::Error;
+use lamplighter_client::progress::Cancel;
+use lamplighter_client::source::{HttpOptions, Proxy};
+use lamplighter_client::trust::Idle;
+use lamplighter_client::updater::{Config, Origin, Updater};
+use serde_json::{Value, json};
+
+use crate::args::{self, Command, Network, TreeArgs};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::term::bytes;
+
+/// Runs a command.
+pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
+    match command {
+        Command::Install(args) => install::run(args, output),
+        Command::Adopt(args) => adopt::run(args, output),
+        Command::Check(args) => check::run(args, output),
+        Command::Update(args) => update::run(args, output),
+        Command::Verify(args) => verify::run(args, output),
+        Command::Heal(args) => heal::run(args, output),
+        Command::Status(args) => status::run(args, output),
+    }
+}
+
+/// The configuration the flags give; Ctrl-C asks the work to stop at the next safe point.
+fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
+    let cancel = Cancel::default();
+    let on_signal = cancel.clone();
+    // Without a handler Ctrl-C ends the program at once, which is safe as well.
+    let _ = ctrlc::set_handler(move || on_signal.cancel());
+    let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
+    let http = HttpOptions { proxy, ..HttpOptions::default() };
+    Config { tree: tree.tree, state: tree.state, http, progress: output.progress(), cancel }
+}
+
+fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {
+    Updater::open(config(tree, network, output))
+}
+
+/// The origin the flags give, with the root read from its file.
+fn origin(args: args::Origin, output: &Output) -> Result<(Config, Origin), Error> {
+    let read = fs::read(&args.root);
+    let root = read.map_err(|source| Error::Io { doing: "read the root document", path: args.root, source })?;
+    let platform = args.platform.unwrap_or_else(host_platform);
+    let site = absolute_site(args.site)?;
+    Ok((config(args.tree, args.network, output), Origin { site, app: args.app, channel: args.channel, platform, root }))
+}
+
+/// A directory is remembered as an absolute path, since later commands run elsewhere.
+fn absolute_site(site: String) -> Result<String, Error> {
+    if site.contains("://") {
+        return Ok(site);
+    }
+    let path = std::path::absolute(&site);
+    let path = path.map_err(|source| Error::Io { doing: "find", path: site.into(), source })?;
+    path.into_os_string().into_string().map_err(|_| Error::Usage("a site's directory needs a name in Unicode".into()))
+}
+
+/// Platform token of this machine.
+fn host_platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Tells what a deployment did.
+fn report(output: &Output, event: &str, what: &str, report: &DeployReport) {
+    let fields = json!({
+        "build": report.build, "version": report.version, "route": report.route.name(),
+        "requests": report.requests, "received_bytes": report.received_bytes,
+        "files_written": report.costs.files_written, "files_removed": report.costs.files_removed,
+        "written_bytes": report.costs.write_bytes,
+        "kept_aside": report.kept_aside.iter().map(|k| json!({"path": k.path, "kept_as": k.kept_at}))
+            .collect::<Vec<Value>>(),
+        "left_edited": report.left_edited.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
+    });
+    let mut text = format!(
+        "{what} {} (build {}) by {}: {} files written, {} removed, {} received in {} requests",
+        report.version,
+        report.build,
+        report.route.name(),
+        report.costs.files_written,
+        report.costs.files_removed,
+        bytes(report.received_bytes),
+        report.requests,
+    );
+    for kept in &report.kept_aside {
+        text.push_str(&format!("\nkept aside: {} is now {}", kept.path, kept.kept_at.display()));
+    }
+    for path in &report.left_edited {
+        text.push_str(&format!("\nleft as edited: {path}"));
+    }
+    output.result(event, fields, &text);
+}
+
+/// Tells why there is nothing to install.
+fn report_idle(output: &Output, idle: &Idle) -> Exit {
+    let (code, text) = match idle {
+        Idle::UpToDate => ("up_to_date", "the newest release is installed".to_owned()),
+        Idle::NoReleaseForPlatform => ("no_release", "the channel has no release for this platform".into()),
+        Idle::BelowFloor { offered, floor } => {
+            ("below_floor", format!("the channel offers build {offered}, below {floor}; it waits for a newer one"))
+        }
+        Idle::Halted => ("halted", "the publisher has halted this channel".into()),
+        Idle::BadBuild(build) => ("bad_build", format!("the publisher has marked build {build} as bad")),
+        Idle::NotYetRolledOut { bucket, permille } => (
+            "not_yet",
+            format!("this install is number {bucket} of 1000 in the roll-out, which has reached {permille}"),
+        ),
+        Idle::Stale { since } => {
+            ("stale", format!("what the site says has expired at {since}; the app still runs, and nothing is updated"))
+        }
+        Idle::RootExpired { since } => {
+            ("root_expired", format!("the newest known root has expired at {since}; the app still runs"))
+        }
+    };
+    output.result("idle", json!({"code": code, "text": text}), &text);
+    match idle {
+        Idle::Stale { .. } | Idle::RootExpired { .. } => Exit::Stale,
+        _ => Exit::NothingToDo,
+    }
+}

@@ -1,0 +1,124 @@
+//! Where results, notices and errors go: results to stdout, the rest to stderr, or everything as JSON lines on stdout.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use lamplighter_client::error::{Class, Error};
+use lamplighter_client::progress::{Event, Progress, Silent};
+use lamplighter_client::trust::Refusal;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::term::{TerminalProgress, phase_name};
+
+/// The output of one run.
+pub(crate) struct Output {
+    json: bool,
+    terminal: Option<Arc<TerminalProgress>>,
+}
+
+impl Output {
+    /// Output as the flags ask for it.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let terminal = (!json && !quiet).then(|| Arc::new(TerminalProgress::new()));
+        Self { json, terminal }
+    }
+
+    /// What the library reports to.
+    pub(crate) fn progress(&self) -> Arc<dyn Progress> {
+        match &self.terminal {
+            Some(terminal) => terminal.clone(),
+            None if self.json => Arc::new(JsonProgress),
+            None => Arc::new(Silent),
+        }
+    }
+
+    /// A result: `text` for people, `event` with its `fields` for programs.
+    pub(crate) fn result(&self, event: &str, fields: Value, text: &str) {
+        self.finish();
+        if self.json {
+            print_line(event, fields);
+        } else {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+    }
+
+    /// An error, with what to do about it.
+    pub(crate) fn error(&self, error: &Error, exit: Exit) {
+        self.finish();
+        let code = code(error);
+        let hint = hint(error);
+        if self.json {
+            print_line("error", json!({"code": code, "exit": exit as u8, "text": error.to_string(), "hint": hint}));
+            return;
+        }
+        eprintln!("error: {error} [{code}]");
+        if let Some(hint) = hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.finish();
+        }
+    }
+}
+
+struct JsonProgress;
+
+impl Progress for JsonProgress {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Started { phase, total_bytes } => {
+                print_line("started", json!({"phase": phase_name(phase), "total_bytes": total_bytes}));
+            }
+            Event::Advanced { bytes } => print_line("advanced", json!({ "bytes": bytes })),
+            Event::Notice { code, subject, text } => {
+                print_line("notice", json!({"code": code, "subject": subject, "text": text}));
+            }
+        }
+    }
+}
+
+fn print_line(event: &str, mut fields: Value) {
+    fields["event"] = json!(event);
+    // A closed pipe ends the output, not the work.
+    let _ = writeln!(std::io::stdout(), "{fields}");
+}
+
+/// Stable name of an error's cause.
+fn code(error: &Error) -> &'static str {
+    if let Error::Refused(refusal) = error {
+        return refusal.code();
+    }
+    match error.class() {
+        Class::Other => "E_OTHER",
+        Class::Usage => "E_USAGE",
+        Class::Network => "E_NETWORK",
+        Class::NotTrusted => "E_CONTENT",
+        Class::Damaged => "E_DAMAGED",
+        Class::Disk => "E_DISK",
+        Class::Locked => "E_LOCKED",
+        Class::TooOld => "E_CLIENT_TOO_OLD",
+        Class::Cancelled => "E_CANCELLED",
+    }
+}
+
+fn hint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Refused(Refusal::NotOurs { .. }) => {
+            Some("open the site's address in a browser; a network that asks for a login answers in its place")
+        }
+        Error::Refused(Refusal::Wrong { .. }) => Some("compare --app, --channel and --platform with the publisher's"),
+        Error::Refused(Refusal::Unsigned { .. }) => {
+            Some("if this persists, the site or the network alters files; nothing was changed here")
+        }
+        _ => match error.class() {
+            Class::Network => Some("the app still runs; try again later"),
+            Class::Damaged => Some("run `client heal --tree DIR`"),
+            Class::Locked => Some("wait until the other updater has ended; its lock ends with it"),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,154 @@
+//! Objects in the order they are used, fetched in parallel a bounded way ahead.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use crate::download::Downloader;
+use crate::error::Error;
+use crate::format::digest::Blake3;
+use crate::format::layout;
+use crate::format::objects::{StoredObject, decode};
+use crate::progress::{Cancel, Event, Progress};
+use crate::tree::Staging;
+
+/// Connections that fetch objects at once.
+const FETCHERS: usize = 4;
+
+/// Objects fetched ahead of the one in use; bounds the disk space that downloads take.
+const AHEAD: usize = 8;
+
+/// Fetched objects, kept on disk in staging until they are used up, so that a broken run resumes with them.
+pub(super) struct ObjectFeed<'a> {
+    downloader: &'a Downloader,
+    staging: &'a Staging,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    /// In order of first use.
+    objects: Vec<StoredObject>,
+    state: Mutex<State>,
+    changed: Condvar,
+    next: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Objects below this index may be fetched.
+    window_end: usize,
+    /// What became of each object, by index.
+    results: Vec<Option<Result<(), Error>>>,
+    stopped: bool,
+}
+
+impl<'a> ObjectFeed<'a> {
+    /// A feed of `objects`, which lists each object once in order of first use.
+    pub(super) fn new(
+        downloader: &'a Downloader,
+        staging: &'a Staging,
+        progress: &'a dyn Progress,
+        cancel: &'a Cancel,
+        objects: Vec<StoredObject>,
+    ) -> Self {
+        let results = objects.iter().map(|_| None).collect();
+        let state = Mutex::new(State { window_end: AHEAD, results, stopped: false });
+        Self {
+            downloader,
+            staging,
+            progress,
+            cancel,
+            objects,
+            state,
+            changed: Condvar::new(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Runs `work` while fetchers run beside it; they end with it.
+    pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        std::thread::scope(|scope| {
+            for _ in 0..FETCHERS.min(self.objects.len()) {
+                scope.spawn(|| self.fetch_all());
+            }
+            let result = work();
+            self.lock().stopped = true;
+            self.changed.notify_all();
+            result
+        })
+    }
+
+    /// The raw content of object `index`; waits for it, and lets the fetchers go on behind it.
+    pub(super) fn raw(&self, index: usize) -> Result<Vec<u8>, Error> {
+        let mut state = self.lock();
+        state.window_end = state.window_end.max(index + 1 + AHEAD);
+        self.changed.notify_all();
+        while state.results[index].is_none() {
+            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        if let Some(Err(error)) = state.results[index].replace(Ok(())) {
+            return Err(error);
+        }
+        drop(state);
+        let object = &self.objects[index];
+        let stored = self.stored(object).ok_or_else(|| Error::Vanished { path: self.path(object) })?;
+        Ok(decode(&stored, object)?)
+    }
+
+    /// Frees the disk space of object `index`, which nothing needs any more.
+    pub(super) fn discard(&self, index: usize) {
+        // Only space is at stake: what stays behind is cleared with the staging directory.
+        let _ = fs::remove_file(self.path(&self.objects[index]));
+    }
+
+    fn fetch_all(&self) {
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.objects.len() || !self.wait_for_window(index) {
+                return;
+            }
+            let result = self.fetch(&self.objects[index]);
+            self.lock().results[index] = Some(result);
+            self.changed.notify_all();
+        }
+    }
+
+    /// False when the work has ended.
+    fn wait_for_window(&self, index: usize) -> bool {
+        let mut state = self.lock();
+        while !state.stopped && index >= state.window_end {
+            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        !state.stopped
+    }
+
+    fn fetch(&self, object: &StoredObject) -> Result<(), Error> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if self.stored(object).is_some() {
+            self.progress.event(Event::Advanced { bytes: object.length });
+            return Ok(());
+        }
+        let bytes = self.downloader.exact(&layout::object(&object.blake3), object.length, &object.blake3)?;
+        let path = self.path(object);
+        let write = || fs::File::create(&path)?.write_all(&bytes);
+        write().map_err(|source| Error::Io { doing: "write a fetched object to", path, source })
+    }
+
+    /// The stored bytes on disk, if they are all there and right.
+    fn stored(&self, object: &StoredObject) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = fs::File::open(self.path(object)).ok()?;
+        Read::by_ref(&mut file).take(object.length + 1).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 == object.length && Blake3::of(&bytes) == object.blake3).then_some(bytes)
+    }
+
+    fn path(&self, object: &StoredObject) -> PathBuf {
+        self.staging.partial_path(&format!("object-{}", object.blake3))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,57 @@
+//! Changes of a plan as operations of a transaction.
+
+use std::collections::BTreeMap;
+
+use super::Survey;
+use crate::format::manifest::{Kind, Manifest, Row};
+use crate::plan::{Change, OnDisk};
+use crate::tree::{Before, Op};
+
+/// One operation a change; `numbers` gives the staged number of each row that gets new content.
+pub(super) fn operations(
+    survey: &Survey,
+    base: Option<&Manifest>,
+    target: &Manifest,
+    numbers: &BTreeMap<usize, usize>,
+) -> Vec<Op> {
+    let base_row = |row: &Row| base.and_then(|b| b.find(&row.path)).map(|(_, row)| row.clone());
+    let before = |row: &Row, found: OnDisk| match found {
+        OnDisk::Absent => Before::Absent,
+        OnDisk::AsBase => base_row(row).map_or(Before::Foreign, Before::Listed),
+        OnDisk::AsTarget | OnDisk::AsTargetButMode => Before::Listed(row.clone()),
+        OnDisk::Foreign => Before::Foreign,
+    };
+    let operation = |change: &Change| {
+        Some(match change {
+            Change::Put { target_row, found } => {
+                let row = &target.rows()[*target_row];
+                let executable = row.kind == Kind::File { executable: true };
+                let staged = *numbers.get(target_row)?;
+                Op::Put { path: row.path.clone(), before: before(row, *found), staged, digest: row.digest, executable }
+            }
+            Change::Make { target_row, found } => {
+                let row = &target.rows()[*target_row];
+                let (path, before) = (row.path.clone(), before(row, *found));
+                match &row.kind {
+                    Kind::Link(destination) => Op::Link { path, before, destination: destination.clone() },
+                    _ => Op::Directory { path, before },
+                }
+            }
+            Change::SetMode { target_row } => {
+                let row = &target.rows()[*target_row];
+                let executable = row.kind == Kind::File { executable: true };
+                Op::SetMode { path: row.path.clone(), before: Before::Listed(row.clone()), executable }
+            }
+            Change::Remove { base_row } => {
+                let row = &base?.rows()[*base_row];
+                Op::Remove { path: row.path.clone(), before: Before::Listed(row.clone()) }
+            }
+            Change::SetAside { base_row } => {
+                let row = &base?.rows()[*base_row];
+                Op::Remove { path: row.path.clone(), before: Before::Foreign }
+            }
+            Change::LeaveEdited { .. } => return None,
+        })
+    };
+    survey.changes.iter().filter_map(operation).collect()
+}

@@ -1,0 +1,165 @@
+//! Signed documents: small, mutable, of unknown length, and somebody may be waiting for them.
+
+use super::attempts::Attempts;
+use super::error::looks_like_web_page;
+use super::mirrors::{Mirror, Slot};
+use super::pump::{Message, Order, Pump, Wait};
+use super::{DownloadError, Shared};
+use crate::source::{Kind, SourceError, Trouble};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Why a document did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError<E> {
+    /// No mirror delivered one.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// What was delivered is not accepted; the first refusal.
+    #[error("{name} from {site} is not accepted: {error}")]
+    Refused {
+        /// Name in the site.
+        name: String,
+        /// The mirror.
+        site: String,
+        /// What the caller has against it.
+        error: E,
+    },
+}
+
+/// The loop over mirrors and tries.
+struct Errand<'a> {
+    shared: &'a Arc<Shared>,
+    name: &'a str,
+    cap_bytes: u64,
+    attempts: Attempts,
+    /// Time left for each mirror.
+    budgets: Vec<Duration>,
+}
+
+pub(super) fn fetch<T, E>(
+    shared: &Arc<Shared>,
+    name: &str,
+    cap_bytes: u64,
+    mut accept: impl FnMut(Vec<u8>) -> Result<T, E>,
+) -> Result<T, DocumentError<E>> {
+    let mirrors = shared.mirrors.len();
+    let attempts = Attempts::new(mirrors, shared.policy.document_tries_max, &shared.policy);
+    let budgets = vec![shared.policy.document_time_max; mirrors];
+    let mut errand = Errand { shared, name, cap_bytes, attempts, budgets };
+    let mut refusal = None;
+    let mut too_long = None;
+    loop {
+        let Some((mirror, mut slot)) = errand.next_mirror()? else {
+            let failed = || errand.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
+            let none = || DownloadError::NoSource { name: name.into() };
+            return Err(refusal.unwrap_or_else(|| too_long.or_else(failed).unwrap_or_else(none).into()));
+        };
+        let began = Instant::now();
+        let fetched = errand.once(mirror);
+        errand.budgets[mirror] = errand.budgets[mirror].saturating_sub(began.elapsed());
+        match fetched {
+            Ok(bytes) => match accept(bytes) {
+                Ok(accepted) => {
+                    shared.mirrors[mirror].worked(&mut slot);
+                    return Ok(accepted);
+                }
+                Err(error) => {
+                    let (name, site) = (name.to_owned(), shared.mirrors[mirror].source.describe());
+                    refusal.get_or_insert(DocumentError::Refused { name, site, error });
+                    errand.attempts.lied(mirror);
+                }
+            },
+            Err(Failure::Source(error)) => errand.failed(mirror, slot, error),
+            Err(Failure::Late) => errand.late(mirror, slot),
+            Err(Failure::Over(error @ DownloadError::TooLong { .. })) => {
+                too_long.get_or_insert(error);
+                errand.attempts.lied(mirror);
+            }
+            Err(Failure::Over(error)) => return Err(error.into()),
+        }
+    }
+}
+
+enum Failure {
+    Source(SourceError),
+    /// The mirror's time is up.
+    Late,
+    Over(DownloadError),
+}
+
+impl Errand<'_> {
+    /// Waits for the next mirror that can be asked within its time.
+    fn next_mirror(&mut self) -> Result<Option<(usize, Slot)>, DownloadError> {
+        loop {
+            let now = self.shared.policy.timing.now();
+            let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
+            let Some(choice) = self.attempts.choose(&standings, now) else { return Ok(None) };
+            let wait = standings[choice.mirror].rest(now);
+            let budget = &mut self.budgets[choice.mirror];
+            if wait >= *budget {
+                self.attempts.give_up(choice.mirror);
+                continue;
+            }
+            *budget -= wait;
+            if let Some(slot) = self.shared.wait_for_slot(choice.mirror)? {
+                return Ok(Some((choice.mirror, slot)));
+            }
+        }
+    }
+
+    /// One request.
+    fn once(&self, mirror: usize) -> Result<Vec<u8>, Failure> {
+        let source = &self.shared.mirrors[mirror].source;
+        let transient = |trouble| Failure::Source(SourceError::transient(self.name, &source.describe(), trouble));
+        let deadline = Instant::now() + self.budgets[mirror];
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        let order = Order { name: self.name.into(), range: None, kind: Kind::Document, end: Some(self.cap_bytes) };
+        let pump = Pump::start(source.clone(), order)
+            .map_err(|error| transient(Trouble::Connect(format!("no thread for it: {error}"))))?;
+        let mut bytes = Vec::new();
+        let mut opened = false;
+        loop {
+            match pump.next(&self.shared.cancel, Some(deadline)) {
+                Ok(Message::Opened(_)) => opened = true,
+                Ok(Message::Bytes(chunk)) => {
+                    self.shared.received_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    bytes.extend_from_slice(&chunk);
+                    if bytes.len() as u64 > self.cap_bytes {
+                        return Err(Failure::Over(self.too_long(mirror)));
+                    }
+                }
+                Ok(Message::Failed(error)) => return Err(Failure::Source(error)),
+                Err(Wait::Ended) if !opened => return Err(transient(Trouble::Interrupted("it never began".into()))),
+                Err(Wait::Ended) if looks_like_web_page(&bytes) => return Err(transient(Trouble::WebPage)),
+                Err(Wait::Ended) => return Ok(bytes),
+                Err(Wait::Cancelled) => return Err(Failure::Over(DownloadError::Cancelled)),
+                Err(Wait::Late) => return Err(Failure::Late),
+            }
+        }
+    }
+
+    fn too_long(&self, mirror: usize) -> DownloadError {
+        let site = self.shared.mirrors[mirror].source.describe();
+        DownloadError::TooLong { name: self.name.into(), site, cap_bytes: self.cap_bytes }
+    }
+
+    fn failed(&mut self, mirror: usize, mut slot: Slot, error: SourceError) {
+        self.shared.notice("retry", self.name, &error.to_string());
+        self.shared.note_failure(mirror, &mut slot, &error);
+        // Whoever is offline learns so after one try.
+        let unreachable = matches!(&error, SourceError::Transient { trouble: Trouble::Connect(_), .. });
+        self.attempts.failed(mirror, error);
+        if unreachable {
+            self.attempts.give_up(mirror);
+        }
+    }
+
+    fn late(&mut self, mirror: usize, slot: Slot) {
+        let site = self.shared.mirrors[mirror].source.describe();
+        let trouble = Trouble::Late { limit: self.shared.policy.document_time_max };
+        self.failed(mirror, slot, SourceError::transient(self.name, &site, trouble));
+        self.attempts.give_up(mirror);
+    }
+}

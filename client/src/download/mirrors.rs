@@ -1,0 +1,178 @@
+//! What all transfers together know of a mirror: whether it fails now, and whether it ever lied.
+//!
+//! A mirror that fails rests. While it does, transfers that want it are given slots one pause apart, so that a host in
+//! trouble sees a few requests a minute from this client, however many threads there are. Failures of transfers that ran
+//! side by side count as one.
+
+use super::RetryPolicy;
+use crate::source::Source;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One source and its standing.
+pub(super) struct Mirror {
+    pub(super) source: Arc<dyn Source>,
+    standing: Mutex<Standing>,
+}
+
+/// Times are those of [`super::Timing::now`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Failures since it last worked.
+    pub(super) failures: u32,
+    /// Times it delivered wrong content.
+    pub(super) faults: u32,
+    /// When the next request may be sent, if it fails.
+    pub(super) next_slot: Duration,
+    /// Changes whenever the standing does, so that who waits knows.
+    epoch: u64,
+}
+
+/// Leave to send a request at a certain time, as long as the standing stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) at: Duration,
+    epoch: u64,
+}
+
+impl Standing {
+    /// How long it still rests.
+    pub(super) fn rest(&self, now: Duration) -> Duration {
+        if self.failures == 0 { Duration::ZERO } else { self.next_slot.saturating_sub(now) }
+    }
+}
+
+impl Mirror {
+    pub(super) fn new(source: Arc<dyn Source>) -> Self {
+        Self { source, standing: Mutex::default() }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        *self.lock()
+    }
+
+    /// Takes the next slot.
+    pub(super) fn reserve(&self, policy: &RetryPolicy) -> Slot {
+        let now = policy.timing.now();
+        let mut standing = self.lock();
+        let epoch = standing.epoch;
+        if standing.failures == 0 {
+            return Slot { at: now, epoch };
+        }
+        let at = standing.next_slot.max(now);
+        standing.next_slot = at + policy.pause(standing.failures);
+        Slot { at, epoch }
+    }
+
+    /// Whether `slot` still counts.
+    pub(super) fn honours(&self, slot: &Slot) -> bool {
+        self.lock().epoch == slot.epoch
+    }
+
+    /// Notes that the request sent in `slot` failed.
+    pub(super) fn failed(&self, slot: &Slot, policy: &RetryPolicy, retry_after: Option<Duration>) {
+        let now = policy.timing.now();
+        let mut standing = self.lock();
+        if standing.epoch == slot.epoch {
+            standing.failures = standing.failures.saturating_add(1);
+            standing.epoch += 1;
+            standing.next_slot = now + policy.pause(standing.failures);
+        }
+        if let Some(wait) = retry_after {
+            standing.next_slot = standing.next_slot.max(now.saturating_add(wait));
+        }
+    }
+
+    /// Notes that it delivers what was asked for in `slot`, which keeps counting.
+    pub(super) fn worked(&self, slot: &mut Slot) {
+        let mut standing = self.lock();
+        if standing.failures > 0 {
+            standing.failures = 0;
+            standing.next_slot = Duration::ZERO;
+            standing.epoch += 1;
+        }
+        slot.epoch = standing.epoch;
+    }
+
+    /// Notes that it delivered wrong content.
+    pub(super) fn lied(&self) {
+        let mut standing = self.lock();
+        standing.faults = standing.faults.saturating_add(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        // Plain numbers are right even if a thread died while it held the lock.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Timing;
+    use super::*;
+    use crate::source::{Body, ByteRange, Kind, SourceError};
+
+    struct Nowhere;
+
+    impl Source for Nowhere {
+        fn open(&self, name: &str, _: Option<ByteRange>, _: Kind) -> Result<Body, SourceError> {
+            Err(SourceError::NotFound { name: name.into(), site: String::new(), answer: String::new() })
+        }
+        fn describe(&self) -> String {
+            String::new()
+        }
+    }
+
+    struct Noon;
+
+    impl Timing for Noon {
+        fn now(&self) -> Duration {
+            Duration::from_secs(100)
+        }
+        fn pause(&self, _: Duration) {}
+        fn chance(&self) -> f64 {
+            0.5
+        }
+    }
+
+    fn setting() -> (Mirror, RetryPolicy) {
+        (Mirror::new(Arc::new(Nowhere)), RetryPolicy { timing: Arc::new(Noon), ..RetryPolicy::default() })
+    }
+
+    fn seconds(mirror: &Mirror, policy: &RetryPolicy) -> u64 {
+        mirror.reserve(policy).at.as_secs()
+    }
+
+    #[test]
+    fn slots_of_a_failing_mirror_lie_a_pause_apart() {
+        let (mirror, policy) = setting();
+        assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (100, 100));
+        let slot = mirror.reserve(&policy);
+        mirror.failed(&slot, &policy, None);
+        assert!(!mirror.honours(&slot));
+        assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (101, 102));
+        let slot = mirror.reserve(&policy);
+        mirror.failed(&slot, &policy, None);
+        assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (102, 104));
+    }
+
+    #[test]
+    fn failures_side_by_side_count_as_one() {
+        let (mirror, policy) = setting();
+        let mut slots: Vec<Slot> = (0..8).map(|_| mirror.reserve(&policy)).collect();
+        slots.iter().for_each(|slot| mirror.failed(slot, &policy, None));
+        assert_eq!(mirror.standing().failures, 1);
+        mirror.worked(&mut slots[3]);
+        assert_eq!(mirror.standing().failures, 0);
+        assert!(mirror.honours(&slots[3]));
+        assert_eq!(seconds(&mirror, &policy), 100);
+    }
+
+    #[test]
+    fn a_wait_the_server_asks_for_holds_for_everybody() {
+        let (mirror, policy) = setting();
+        let slot = mirror.reserve(&policy);
+        mirror.failed(&slot, &policy, Some(Duration::from_secs(300)));
+        assert_eq!(seconds(&mirror, &policy), 400);
+    }
+}

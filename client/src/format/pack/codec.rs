@@ -1,0 +1,240 @@
+//! Ids of methods and codecs, and the one codec of today: zstd frames without what never changes.
+//!
+//! # Specification
+//!
+//! An *algorithm* is a number `id × 8 + version`. A reader that does not know the number can't read what was made with
+//! it, and says so before it tries.
+//!
+//! | codec | bytes |
+//! | --- | --- |
+//! | 0 version 0, *stored* | the raw bytes |
+//! | 1 version 0, *zstd* | a zstd frame (RFC 8878) without its four magic bytes, without checksum, dictionary and content size, whose window is at most 8 MiB, and which is never ended: a writer flushes it where a piece ends |
+//!
+//! A stream may be cut into *pieces*; each piece can be decoded as soon as the ones before it were. Ids 2 and above are
+//! free.
+
+use std::io;
+
+use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+
+/// A method or a codec and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Algorithm {
+    /// What it is.
+    pub id: u64,
+    /// Which form of it, 0 to 7.
+    pub version: u8,
+}
+
+impl Algorithm {
+    /// Version 0 of `id`.
+    pub const fn first(id: u64) -> Self {
+        Self { id, version: 0 }
+    }
+
+    /// The number that stands for it in a pack.
+    pub const fn number(self) -> u64 {
+        self.id << 3 | (self.version & 7) as u64
+    }
+
+    /// The algorithm of a number.
+    pub const fn from_number(number: u64) -> Self {
+        Self { id: number >> 3, version: (number & 7) as u8 }
+    }
+}
+
+/// Codec 0: the raw bytes.
+pub const STORED: Algorithm = Algorithm::first(0);
+
+/// Codec 1: a zstd frame.
+pub const ZSTD: Algorithm = Algorithm::first(1);
+
+/// Largest zstd window, as a power of two.
+pub const WINDOW_LOG_MAX: u32 = 23;
+
+/// What every zstd frame begins with, and so is left out.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Level of the tables of a header, which are small.
+const TABLES_LEVEL: i32 = 19;
+
+/// Why stored bytes are not a piece of a stream.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CodecError {
+    #[error("{stored} stored bytes gave {actual} raw bytes, expected {expected}")]
+    Length { stored: usize, expected: usize, actual: usize },
+    #[error("a zstd frame ends inside a stream")]
+    Ended,
+    #[error("zstd: {0}")]
+    Zstd(#[from] io::Error),
+}
+
+/// Decodes the pieces of one zstd stream in order.
+pub struct ZstdStream {
+    decoder: Decoder<'static>,
+    started: bool,
+}
+
+impl ZstdStream {
+    /// A decoder at the first byte of a stream.
+    ///
+    /// # Errors
+    /// zstd has no memory.
+    pub fn new() -> Result<Self, CodecError> {
+        let mut decoder = Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+        Ok(Self { decoder, started: false })
+    }
+
+    /// Decodes one piece of exactly `raw_length` bytes, which the caller has bounded.
+    ///
+    /// # Errors
+    /// The bytes are not zstd, give more or fewer bytes, or end the frame.
+    pub fn piece(&mut self, stored: &[u8], raw_length: usize) -> Result<Vec<u8>, CodecError> {
+        let mut raw = vec![0; raw_length];
+        let mut done = 0;
+        if !stored.is_empty() && !self.started {
+            self.started = true;
+            self.feed(&ZSTD_MAGIC, &mut [])?;
+        }
+        let mut input = stored;
+        while !input.is_empty() {
+            let (read, written) = self.feed(input, &mut raw[done..])?;
+            if read == 0 && written == 0 {
+                break;
+            }
+            input = &input[read..];
+            done += written;
+        }
+        let mut beyond = [0];
+        let more = if self.started { self.feed(&[], &mut beyond)?.1 } else { 0 };
+        if done + more != raw_length || !input.is_empty() {
+            return Err(CodecError::Length {
+                stored: stored.len(),
+                expected: raw_length,
+                actual: done + more + input.len(),
+            });
+        }
+        Ok(raw)
+    }
+
+    fn feed(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize), CodecError> {
+        let mut input = InBuffer::around(input);
+        let mut output = OutBuffer::around(output);
+        let hint = self.decoder.run(&mut input, &mut output)?;
+        if hint == 0 && self.started { Err(CodecError::Ended) } else { Ok((input.pos(), output.pos())) }
+    }
+}
+
+/// Encodes the pieces of one zstd stream in order.
+pub struct ZstdEncoder {
+    encoder: Encoder<'static>,
+    started: bool,
+}
+
+impl ZstdEncoder {
+    /// An encoder; `raw_length` is the length of the whole stream where it is known, and helps with short ones.
+    ///
+    /// # Errors
+    /// zstd refuses a parameter.
+    pub fn new(level: i32, parameters: &[CParameter], raw_length: Option<u64>) -> Result<Self, CodecError> {
+        let mut encoder = Encoder::new(level)?;
+        let plain =
+            [CParameter::ContentSizeFlag(false), CParameter::ChecksumFlag(false), CParameter::DictIdFlag(false)];
+        for parameter in plain.iter().chain(parameters) {
+            encoder.set_parameter(*parameter)?;
+        }
+        encoder.set_pledged_src_size(raw_length)?;
+        Ok(Self { encoder, started: false })
+    }
+
+    /// The stored bytes of the next piece; none for an empty one.
+    ///
+    /// # Errors
+    /// zstd fails.
+    pub fn piece(&mut self, raw: &[u8]) -> Result<Vec<u8>, CodecError> {
+        let mut stored: Vec<u8> = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()) + 1024);
+        if raw.is_empty() {
+            return Ok(stored);
+        }
+        let mut input = InBuffer::around(raw);
+        while input.pos() < raw.len() {
+            let at = stored.len();
+            stored.reserve(ROOM);
+            let mut output = OutBuffer::around_pos(&mut stored, at);
+            self.encoder.run(&mut input, &mut output)?;
+        }
+        loop {
+            let at = stored.len();
+            stored.reserve(ROOM);
+            let mut output = OutBuffer::around_pos(&mut stored, at);
+            if self.encoder.flush(&mut output)? == 0 {
+                break;
+            }
+        }
+        if !self.started {
+            self.started = true;
+            stored.drain(..ZSTD_MAGIC.len());
+        }
+        Ok(stored)
+    }
+}
+
+const ROOM: usize = 64 << 10;
+
+/// Compresses small tables: the smaller of stored and zstd.
+pub(super) fn compress(raw: &[u8]) -> (Algorithm, Vec<u8>) {
+    let window = CParameter::WindowLog(WINDOW_LOG_MAX);
+    let packed = ZstdEncoder::new(TABLES_LEVEL, &[window], Some(raw.len() as u64)).and_then(|mut e| e.piece(raw));
+    match packed {
+        Ok(packed) if packed.len() + 3 < raw.len() => (ZSTD, packed),
+        _ => (STORED, raw.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoder() -> ZstdEncoder {
+        ZstdEncoder::new(3, &[CParameter::WindowLog(WINDOW_LOG_MAX)], None).expect("an encoder")
+    }
+
+    #[test]
+    fn pieces_share_one_context_and_come_back() {
+        let text = b"the quick brown fox jumps over the lazy dog".repeat(20);
+        let mut encoder = encoder();
+        let first = encoder.piece(&text).expect("encoded");
+        let empty = encoder.piece(b"").expect("encoded");
+        let second = encoder.piece(&text).expect("encoded");
+        assert!(empty.is_empty() && second.len() < first.len());
+        let mut decoder = ZstdStream::new().expect("a decoder");
+        assert_eq!(decoder.piece(&first, text.len()).expect("decoded"), text);
+        assert_eq!(decoder.piece(&[], 0).expect("decoded"), b"");
+        assert_eq!(decoder.piece(&second, text.len()).expect("decoded"), text);
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        let text = b"abc".repeat(1000);
+        let stored = encoder().piece(&text).expect("encoded");
+        for wrong in [0, 1, text.len() - 1, text.len() + 1, text.len() * 9] {
+            assert!(ZstdStream::new().expect("a decoder").piece(&stored, wrong).is_err(), "{wrong}");
+        }
+        assert!(ZstdStream::new().expect("a decoder").piece(&stored[..stored.len() - 1], text.len()).is_err());
+        let longer = [&stored[..], &[0]].concat();
+        assert!(ZstdStream::new().expect("a decoder").piece(&longer, text.len()).is_err());
+        assert!(ZstdStream::new().expect("a decoder").piece(&[], 5).is_err());
+    }
+
+    #[test]
+    fn ended_frames_and_large_windows_are_refused() {
+        let text = b"abc".repeat(1000);
+        let ended = zstd::bulk::compress(&text, 3).expect("compressed");
+        assert!(ZstdStream::new().expect("a decoder").piece(&ended[4..], text.len()).is_err());
+        let mut wide = ZstdEncoder::new(3, &[CParameter::WindowLog(24)], None).expect("an encoder");
+        let stored = wide.piece(&text).expect("encoded");
+        assert!(ZstdStream::new().expect("a decoder").piece(&stored, text.len()).is_err());
+    }
+}

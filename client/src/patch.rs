@@ -1,0 +1,129 @@
+//! Applies the patches of a pack: old bytes and blocks in, new bytes out, in bounded memory. No file system here.
+//!
+//! # Specification: method 1, *plain*
+//!
+//! bsdiff's model. New bytes are made by a run of *control triples* `(diff length, extra length, seek)`, with a
+//! position in old that starts at 0: *diff length* bytes are the sums, modulo 256, of old bytes from the position on
+//! and of as many diff bytes; *extra length* bytes follow as they are; the position moves past the old bytes that were
+//! used and then by *seek*. The triples, the diff bytes and the extra bytes lie in four streams:
+//!
+//! | stream | form |
+//! | --- | --- |
+//! | 0 control | for each triple: varint diff length, varint extra length, zigzag varint seek |
+//! | 1 runs | where diff bytes differ from 0: pairs of varints, how many zeros, then how many bytes of stream 2 |
+//! | 2 residues | the diff bytes that the runs name, one byte each |
+//! | 3 extra | the extra bytes |
+//!
+//! Diff bytes after the last run of a block are 0.
+//!
+//! A block holds a piece of each stream, and begins and ends between triples and between runs. It is, for each stream:
+//! the varint stored length of the piece; unless the stream's codec is *stored*, the varint raw length; the stored
+//! bytes. Nothing follows. Each stream is one continuous stream of its codec over all blocks of the unit, so blocks are
+//! applied in order from the first; the position in old is carried over too.
+//!
+//! MUST: the raw lengths of a block's pieces add up to at most 4 MiB; a run has at least one residue, and only the first
+//! run of a block may have no zeros; every piece is used up by the end of its block; the position stays within old;
+//! the new bytes are exactly as many as declared.
+//!
+//! # Changelog
+//!
+//! * 1: first.
+
+mod old;
+mod payload;
+mod plain;
+
+use std::io::{self, Write};
+
+use crate::format::pack::codec::CodecError;
+use crate::format::pack::wire::WireError;
+use crate::format::pack::{BLOCK_BYTES_MAX, Unit};
+
+pub use old::{Joined, OldBytes};
+pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
+use plain::Plain;
+
+/// Why a block can't be applied.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PatchError {
+    #[error("patch: this client does not know method {method} with its codecs")]
+    Unreadable { method: u64 },
+    #[error("patch: expected at most {limit} for {what}, found {found}")]
+    Limit { what: &'static str, limit: u64, found: u64 },
+    #[error("patch: {bytes} bytes are left of {of} where its block ends")]
+    Unused { of: &'static str, bytes: u64 },
+    #[error("patch: the {of} end early, {needed} bytes short")]
+    Short { of: &'static str, needed: u64 },
+    #[error("patch: found {what}")]
+    Invalid { what: &'static str },
+    #[error("patch: expected {expected} {what}, found {actual}")]
+    Count { what: &'static str, expected: u64, actual: u64 },
+    #[error("patch: {0}")]
+    Wire(#[from] WireError),
+    #[error("patch: {0}")]
+    Codec(#[from] CodecError),
+    #[error("patch: reading {length} old bytes at {offset}: {source}")]
+    Read { offset: u64, length: usize, source: io::Error },
+    #[error("patch: writing new bytes: {0}")]
+    Write(#[source] io::Error),
+}
+
+/// Applies one unit, block by block.
+///
+/// Its memory is bounded by a block's raw streams (4 MiB) and the windows of the codecs (at most 8 MiB a stream),
+/// whatever the size of the files; its time by the declared lengths.
+pub struct UnitDecoder {
+    pieces: PieceDecoder,
+    plain: Plain,
+    blocks: usize,
+    blocks_done: usize,
+}
+
+impl UnitDecoder {
+    /// A decoder before the first block of `unit`, which turns `old_length` bytes into `new_length` bytes.
+    ///
+    /// # Errors
+    /// The unit's method or codecs are unknown to this client.
+    pub fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+        if !unit.is_readable() {
+            return Err(PatchError::Unreadable { method: unit.method.number() });
+        }
+        Ok(Self {
+            pieces: PieceDecoder::new(&unit.codecs)?,
+            plain: Plain::new(old_length, new_length),
+            blocks: unit.blocks.len(),
+            blocks_done: 0,
+        })
+    }
+
+    /// Applies the next block, whose BLAKE3 has been checked, and writes the new bytes it makes.
+    ///
+    /// # Errors
+    /// The payload breaks the specification, or reading old or writing new fails. The decoder is of no use then.
+    pub fn block(&mut self, payload: &[u8], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
+        if payload.len() as u64 > BLOCK_BYTES_MAX {
+            let found = payload.len() as u64;
+            return Err(PatchError::Limit { what: "bytes of a block", limit: BLOCK_BYTES_MAX, found });
+        }
+        if self.blocks_done == self.blocks {
+            let found = self.blocks as u64 + 1;
+            return Err(PatchError::Limit { what: "blocks", limit: self.blocks as u64, found });
+        }
+        self.blocks_done += 1;
+        let pieces = self.pieces.decode(payload)?;
+        self.plain.apply(&pieces, old, new)
+    }
+
+    /// Checks that all blocks came and all new bytes were written.
+    ///
+    /// # Errors
+    /// They were not.
+    pub fn finish(self) -> Result<(), PatchError> {
+        let count = |what, expected, actual| {
+            if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
+        };
+        count("blocks", self.blocks as u64, self.blocks_done as u64)?;
+        count("new bytes", self.plain.new_length(), self.plain.new_bytes())
+    }
+}

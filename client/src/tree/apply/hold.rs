@@ -1,0 +1,183 @@
+//! Second names for old contents: made before anything changes, used to go back.
+//!
+//! A hard link costs no data and survives any disorder of the renames that follow. Where the volume has none, files below
+//! 64 MiB are copied; larger ones are moved, which is safe only where the file system renames at once, and the report
+//! says so.
+
+use std::io::{self, Read, Write};
+
+use super::{Run, changed, next_kept};
+use crate::format::journal::{Backup, Thing};
+use crate::tree::decide::Current;
+use crate::tree::error::TreeError;
+use crate::tree::fs::{Entry, Existing, Fs, FsError, Place};
+use crate::tree::order::Side;
+use crate::tree::{layout, scan};
+
+/// Files smaller than this are copied where they cannot be linked.
+const COPY_BYTES_MAX: u64 = 64 << 20;
+const COPY_BUFFER_BYTES: usize = 1 << 20;
+
+/// How a content got a second name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Linked,
+    Copied,
+}
+
+impl Run<'_> {
+    /// Gives every content before that is still in place its second name, and flushes those names.
+    pub(super) fn hold(&mut self) -> Result<(), TreeError> {
+        self.create_state_dirs(&layout::backups(&self.journal.key))?;
+        for op in 0..self.journal.ops.len() {
+            if self.op(op).backup != Backup::None {
+                self.hold_one(op)?;
+            }
+        }
+        // Those a run before this one made count too.
+        self.dirty.insert(layout::backups(&self.journal.key));
+        self.flush_dirty()
+    }
+
+    pub(super) fn flush_dirty(&mut self) -> Result<(), TreeError> {
+        for place in std::mem::take(&mut self.dirty) {
+            if self.fs.metadata(&place)?.is_some() {
+                self.fs.sync_dir(&place)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hold_one(&mut self, op: usize) -> Result<(), TreeError> {
+        let entry = self.op(op);
+        let backup = layout::backup(self.journal, op)?;
+        if entry.backup == Backup::Keep {
+            self.create_state_dirs(&backup.parent().unwrap_or_else(Place::state_root))?;
+            self.dirty.extend(backup.parent());
+            if entry.before.is_leaf() {
+                self.note_kept(&entry.path, &backup);
+            }
+        }
+        if !self.current(op).is(Side::Before) {
+            return Ok(());
+        }
+        if self.known[op].facts.backup {
+            // A copy may be older than the flush of its content.
+            return Ok(if matches!(entry.before, Thing::File { .. }) {
+                self.fs.sync_file(&backup)?
+            });
+        }
+        if let Thing::Directory { mode } = entry.before {
+            if self.fs.metadata(&backup)?.is_none() {
+                self.fs.create_dir(&backup, mode | 0o700)?;
+            }
+            return Ok(());
+        }
+        if self.fs.metadata(&backup)?.is_some() {
+            self.fs.remove_file(&backup)?;
+        }
+        let target = layout::target(entry.area, entry.was.as_ref().unwrap_or(&entry.path))?;
+        self.unchanged(op, &target)?;
+        match hold_content(self.fs, &target, &backup, &entry.before)? {
+            Some(Held::Linked) => self.report.backups.linked += 1,
+            Some(Held::Copied) => self.report.backups.copied += 1,
+            None => {
+                self.fs.rename(&target, &backup, Existing::Refuse)?;
+                self.known[op].facts.current = Current::Missing;
+                self.report.backups.moved += 1;
+            }
+        }
+        self.known[op].facts.backup = true;
+        if self.current(op) == Current::Missing { Ok(()) } else { self.unchanged(op, &target) }
+    }
+
+    /// A third name for the content before, which may be renamed away while the second stays.
+    pub(super) fn held_copy(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
+        let entry = self.op(op);
+        if !self.known[op].facts.backup {
+            return match entry.backup {
+                // The user took it away between the crash and now.
+                Backup::Keep | Backup::None => Ok(None),
+                Backup::Drop => Err(changed(entry, "its backup", "none")),
+            };
+        }
+        let backup = layout::backup(self.journal, op)?;
+        let spare = layout::restore_spare(&self.journal.key, op);
+        self.create_state_dirs(&layout::backups(&self.journal.key))?;
+        if self.fs.metadata(&spare)?.is_some() {
+            self.fs.remove_file(&spare)?;
+        }
+        // Without links a large backup is itself renamed back.
+        let held = hold_content(self.fs, &backup, &spare, &entry.before)?;
+        Ok(Some(if held.is_some() { spare } else { backup }))
+    }
+
+    /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
+    /// directory stays where nothing comes; else it is moved as a whole.
+    pub(super) fn set_aside(&mut self, op: usize, target: &Place) -> Result<(), TreeError> {
+        let entry = self.op(op);
+        let thing = match scan::observe(self.fs, target)?.thing {
+            Some(Thing::Absent) => return Ok(()),
+            Some(Thing::Directory { .. }) if *self.goal.goal(entry) == Thing::Absent => return Ok(()),
+            thing => thing,
+        };
+        let number = match self.fresh_kept {
+            Some(number) => number,
+            None => next_kept(self.fs)?.max(self.journal.kept + 1),
+        };
+        self.fresh_kept = Some(number);
+        let kept = layout::kept_entry(number, &entry.path)?;
+        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
+        self.dirty.extend(kept.parent());
+        let held = match thing {
+            Some(thing) if thing.is_leaf() => hold_content(self.fs, target, &kept, &thing)?,
+            _ => None,
+        };
+        if held.is_some() {
+            self.flush_dirty()?;
+            self.fs.remove_file(target)?;
+        } else {
+            self.fs.rename(target, &kept, Existing::Refuse)?;
+        }
+        self.note_kept(&entry.path, &kept);
+        self.known[op].facts.current = Current::Missing;
+        Ok(())
+    }
+}
+
+/// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was.
+fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<Option<Held>, FsError> {
+    let refused = match fs.hard_link(from, to) {
+        Ok(()) => return Ok(Some(Held::Linked)),
+        Err(e) => e,
+    };
+    if matches!(refused.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) {
+        return Err(refused);
+    }
+    match *thing {
+        Thing::File { size, mode, .. } if size < COPY_BYTES_MAX => copy(fs, from, to, mode)?,
+        Thing::File { .. } => return Ok(None),
+        _ => match fs.look(from)? {
+            Entry::Link(destination, _) => fs.symlink(&destination, to)?,
+            _ => return Err(refused),
+        },
+    }
+    Ok(Some(Held::Copied))
+}
+
+fn copy(fs: &dyn Fs, from: &Place, to: &Place, mode: u32) -> Result<(), FsError> {
+    let Entry::File(mut source, _) = fs.look(from)? else {
+        return Err(FsError::io("copy", from, io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+    };
+    let mut file = fs.create_file(to)?;
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => file.write_all(&buffer[..n]).map_err(|e| FsError::io("write", to, e))?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(FsError::io("read", from, e)),
+        }
+    }
+    file.flush().and_then(|()| file.set_mode(mode)).and_then(|()| file.sync()).map_err(|e| FsError::io("flush", to, e))
+}

@@ -1,0 +1,152 @@
+//! The end of a run: everything flushed and checked once more, then the journal goes, then what it held.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::{Run, changed};
+use crate::format::journal::{Backup, Journal, Thing};
+use crate::tree::decide::Current;
+use crate::tree::error::TreeError;
+use crate::tree::fs::{self, Existing, FileKind, Fs, FsError, Place};
+use crate::tree::order::Side;
+use crate::tree::transaction::{CommitReport, Kept};
+use crate::tree::{Tree, layout, scan};
+
+impl Run<'_> {
+    /// Makes every changed name durable, and checks that each holds what it must.
+    pub(super) fn seal(&mut self) -> Result<(), TreeError> {
+        let mut touched = BTreeSet::new();
+        for op in 0..self.journal.ops.len() {
+            let target = self.target(op)?;
+            let entry = self.op(op);
+            if matches!(entry.after, Thing::File { .. }) && self.current(op) == Current::Both {
+                // Its mode may have changed, now or in a run before this one.
+                self.fs.sync_file(&target)?;
+            }
+            touched.extend(target.parent());
+        }
+        let existing: BTreeSet<Place> =
+            touched.iter().map(|place| existing_directory(self.fs, place)).collect::<Result<_, _>>()?;
+        for place in &existing {
+            self.fs.sync_dir(place)?;
+        }
+        self.flush_dirty()?;
+        for op in 0..self.journal.ops.len() {
+            self.check_goal(op)?;
+        }
+        if self.goal == Side::Before {
+            self.forget_kept()?;
+        }
+        Ok(())
+    }
+
+    fn check_goal(&self, op: usize) -> Result<(), TreeError> {
+        let (entry, target) = (self.op(op), self.target(op)?);
+        let goal = self.goal.goal(entry);
+        let found = self.fs.metadata(&target)?;
+        let right = match goal {
+            // A directory the user put something in stays.
+            Thing::Absent => found.is_none_or(|m| m.kind == FileKind::Directory),
+            Thing::Directory { .. } => found.is_some_and(|m| m.kind == FileKind::Directory),
+            Thing::File { .. } | Thing::Link { .. } => {
+                let known = self.known[op].staged_stamp.filter(|stamp| stamp.file != 0 && self.goal == Side::After);
+                let users_own = self.op(op).is_mode_only() || entry.backup == Backup::Keep && self.goal == Side::Before;
+                let same_file = known.is_some() && found.map(|m| m.stamp) == known;
+                let same_content =
+                    || Ok::<_, FsError>(scan::observe(self.fs, &target)?.thing.is_some_and(|t| t.same_content(goal)));
+                same_file || users_own || same_content()?
+            }
+        };
+        if right { Ok(()) } else { Err(changed(entry, "what the journal says", "something else")) }
+    }
+
+    /// After going back, what is in place again need not be kept a second time.
+    fn forget_kept(&mut self) -> Result<(), TreeError> {
+        for op in (0..self.journal.ops.len()).rev() {
+            let entry = self.op(op);
+            if entry.backup != Backup::Keep {
+                continue;
+            }
+            let (target, kept) = (self.target(op)?, layout::backup(self.journal, op)?);
+            let back = scan::observe(self.fs, &target)?.thing.is_some_and(|t| t.same_content(&entry.before));
+            match self.fs.metadata(&kept)?.map(|m| m.kind) {
+                Some(FileKind::Directory) => remove_if_empty(self.fs, &kept)?,
+                Some(_) if back => self.fs.remove_file(&kept)?,
+                _ => {}
+            }
+            let mut above = kept.parent();
+            while let Some(place) = above.filter(|place| *place != layout::all_kept()) {
+                remove_if_empty(self.fs, &place)?;
+                above = place.parent();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `place`, or the nearest directory above it that is there.
+fn existing_directory(fs: &dyn Fs, place: &Place) -> Result<Place, FsError> {
+    if fs.metadata(place)?.is_some_and(|m| m.kind == FileKind::Directory) {
+        return Ok(place.clone());
+    }
+    place.parent().map_or_else(|| Ok(place.clone()), |parent| existing_directory(fs, &parent))
+}
+
+fn remove_if_empty(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
+    match fs.remove_dir(at) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        result => result,
+    }
+}
+
+/// Ends the transaction: the journal goes, durably, and with it the need for anything it held.
+pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
+    fs.rename(&layout::journal(), &layout::journal_done(), Existing::Replace)?;
+    fs.sync_dir(&Place::state_root())
+}
+
+/// Drops what a finished transaction held. What fails here is done at the next start.
+pub(in crate::tree) fn clean(fs: &dyn Fs, journal: &Journal, side: Side) {
+    let staging = if side == Side::After { Some(layout::staging(&journal.key)) } else { None };
+    for place in [Some(layout::backups(&journal.key)), staging, Some(layout::journal_done())].into_iter().flatten() {
+        let _ = fs::remove_all(fs, &place);
+    }
+}
+
+/// Drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
+pub(in crate::tree) fn clean_leftovers(fs: &dyn Fs) -> Result<(), FsError> {
+    for place in [layout::journal_spare(), layout::journal_done(), layout::all_backups()] {
+        fs::remove_all(fs, &place)?;
+    }
+    Ok(())
+}
+
+/// Looks for old contents that somebody wrote to, through a file held open, after they got their second name; they are the
+/// user's and move to `kept/`. By stamp where `known` has one, else by content.
+pub(in crate::tree) fn keep_late_edits(
+    tree: &Tree,
+    journal: &Journal,
+    known: &[super::Known],
+    report: &mut CommitReport,
+) -> Result<(), TreeError> {
+    let fs = tree.fs();
+    let mut number = None;
+    for (op, entry) in journal.ops.iter().enumerate().filter(|(_, op)| op.backup == Backup::Drop) {
+        let backup = layout::backup(journal, op)?;
+        let Some(metadata) = fs.metadata(&backup)? else { continue };
+        let same_stamp = known.get(op).and_then(|k| k.stamp) == Some(metadata.stamp);
+        if same_stamp || scan::observe(fs, &backup)?.thing.is_some_and(|t| t.same_content(&entry.before)) {
+            continue;
+        }
+        let chosen = number.map_or_else(|| super::next_kept(fs), Ok)?;
+        number = Some(chosen);
+        let kept = layout::kept_entry(chosen, &entry.path)?;
+        let parent = kept.parent().unwrap_or_else(Place::state_root);
+        fs::create_state_dirs(fs, &parent)?;
+        fs.rename(&backup, &kept, Existing::Refuse)?;
+        fs.sync_dir(&parent)?;
+        let kept_at = tree.state_dir().join(kept.path());
+        report.kept.push(Kept { path: entry.path.to_string(), kept_at });
+    }
+    Ok(())
+}

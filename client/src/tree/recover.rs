@@ -1,0 +1,154 @@
+//! Recovery: finishes or undoes a transaction that was cut off. Needs no network, and may be cut off itself.
+
+use rayon::prelude::*;
+
+use super::apply::{self, Known, Run};
+use super::decide::{Current, Direction, Facts, decide};
+use super::error::TreeError;
+use super::fs::{self, Place};
+use super::order::Side;
+use super::scan::{self, Depth, Finding};
+use super::transaction::CommitReport;
+use super::{Tree, TreeLock, layout};
+use crate::format::journal::{JOURNAL_BYTES_MAX, Journal, JournalError, JournalOp, Thing};
+use crate::format::manifest::Manifest;
+use crate::progress::{Cancel, Progress, Silent};
+
+/// What recovery did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovery {
+    /// No transaction was in flight.
+    Nothing,
+    /// The tree is the new one.
+    RolledForward(CommitReport),
+    /// The tree is the old one.
+    RolledBack(CommitReport),
+}
+
+/// Most missing contents that an error names.
+const NAMED_MAX: usize = 5;
+
+impl TreeLock {
+    /// Finishes a transaction that was cut off if every new content is at hand, else undoes it.
+    ///
+    /// What lies at a path is told by its BLAKE3 alone: after a power cut a file may have its size and time and hold
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`TreeError::NeedsHeal`] if neither tree can be put together, which takes damage to the medium: the tree is as it
+    /// was then, and [`TreeLock::abandon`] puts the journal away. A journal this client is too old for. What the system says.
+    pub fn recover(&self) -> Result<Recovery, TreeError> {
+        let fs = self.fs();
+        // A journal, or its absence, that only this run of the machine knows of must not be acted on.
+        fs.sync_dir(&Place::state_root())?;
+        let Some(bytes) = fs::read_small(fs, &layout::journal(), JOURNAL_BYTES_MAX)? else {
+            apply::clean_leftovers(fs)?;
+            return Ok(Recovery::Nothing);
+        };
+        match Journal::parse(&bytes) {
+            Ok(journal) => self.follow(&journal),
+            // It was never written whole, so nothing that it says was done.
+            Err(JournalError::Trailer) => {
+                self.expect_old_tree()?;
+                apply::finish(fs)?;
+                apply::clean_leftovers(fs)?;
+                Ok(Recovery::Nothing)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn follow(&self, journal: &Journal) -> Result<Recovery, TreeError> {
+        let known = classify(self, journal)?;
+        let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
+        match decide(&journal.ops, &facts) {
+            Direction::Forward => match run_known(self, journal, Side::After, known, &Silent) {
+                Ok(report) => Ok(Recovery::RolledForward(report)),
+                // What keeps new contents out need not keep old ones out.
+                Err(cause) => match run(self, journal, Side::Before, &Silent) {
+                    Ok(report) => Ok(Recovery::RolledBack(report)),
+                    Err(undoing) => Err(TreeError::CutOff { cause: Box::new(cause), undoing: Box::new(undoing) }),
+                },
+            },
+            Direction::Back => run_known(self, journal, Side::Before, known, &Silent).map(Recovery::RolledBack),
+            Direction::Neither(ops) => {
+                let name = |op: &usize| format!("neither old nor new content of {} is left", journal.ops[*op].path);
+                Err(TreeError::NeedsHeal { problems: ops.iter().take(NAMED_MAX).map(name).collect() })
+            }
+        }
+    }
+
+    /// Puts away the journal of a transaction that cannot be recovered, so that the tree can be healed. What the user had
+    /// in the way stays in `kept/`, staged and held contents stay until the next commit.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn abandon(&self) -> Result<(), TreeError> {
+        if self.is_in_transaction()? {
+            self.fs().rename(&layout::journal(), &layout::journal_abandoned(), fs::Existing::Replace)?;
+            self.fs().sync_dir(&Place::state_root())?;
+        }
+        Ok(())
+    }
+
+    /// Fails unless every file of the installed manifest is as it lists it.
+    fn expect_old_tree(&self) -> Result<(), TreeError> {
+        let Some(record) = self.record()? else { return Ok(()) };
+        let manifest = Manifest::parse(&record.manifest)?;
+        let rows: Vec<_> = manifest.rows().iter().collect();
+        let findings = scan::check(self, &rows, Depth::Content, &Silent, &Cancel::default());
+        let wrong = rows.iter().zip(&findings).filter(|(_, f)| !matches!(f, Finding::Intact | Finding::WrongMode));
+        let problems: Vec<String> =
+            wrong.take(NAMED_MAX).map(|(row, _)| format!("the journal is damaged, and so is {}", row.path)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(TreeError::NeedsHeal { problems }) }
+    }
+}
+
+/// Leads the tree to `side`, from whatever lies there now, and ends the transaction.
+pub(super) fn run(
+    tree: &Tree,
+    journal: &Journal,
+    side: Side,
+    progress: &dyn Progress,
+) -> Result<CommitReport, TreeError> {
+    run_known(tree, journal, side, classify(tree, journal)?, progress)
+}
+
+fn run_known(
+    tree: &Tree,
+    journal: &Journal,
+    side: Side,
+    known: Vec<Known>,
+    progress: &dyn Progress,
+) -> Result<CommitReport, TreeError> {
+    let mut report = Run::new(tree, journal, side, known, progress).run()?;
+    if side == Side::After {
+        apply::keep_late_edits(tree, journal, &[], &mut report)?;
+    }
+    apply::finish(tree.fs())?;
+    apply::clean(tree.fs(), journal, side);
+    Ok(report)
+}
+
+/// Finds out what lies at every path of the journal, in parallel. Only what can matter is read.
+fn classify(tree: &Tree, journal: &Journal) -> Result<Vec<Known>, TreeError> {
+    let one = |(index, op): (usize, &JournalOp)| classify_one(tree, journal, index, op);
+    journal.ops.par_iter().enumerate().map(one).collect()
+}
+
+fn classify_one(tree: &Tree, journal: &Journal, index: usize, op: &JournalOp) -> Result<Known, TreeError> {
+    let fs = tree.fs();
+    let target = scan::observe(fs, &layout::target(op.area, &op.path)?)?;
+    let current = Current::of(op, target.thing.as_ref());
+    let holds = |place: &Place, thing: &Thing| {
+        scan::observe(fs, place).map(|found| found.thing.is_some_and(|t| t.same_content(thing)))
+    };
+    let staged = match op.staged {
+        Some(number) if !current.is(Side::After) || op.was.is_some() => {
+            holds(&layout::staged(&journal.key, number), &op.after)?
+        }
+        _ => false,
+    };
+    let backup = op.before.is_leaf() && holds(&layout::backup(journal, index)?, &op.before)?;
+    Ok(Known { facts: Facts { current, staged, backup }, stamp: target.stamp, staged_stamp: None })
+}

@@ -1,0 +1,247 @@
+//! Staging: new contents, written and verified beside the tree before any of it changes.
+//!
+//! One directory for each update, named by a key the caller derives from what it installs, so that an update that was cut
+//! off finds its files again and another never takes them for its own. Nothing found there is believed: a file is taken
+//! only after its BLAKE3 was computed anew. Files belong to their owner alone until the commit.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::fs::{self, EXECUTABLE_MODE, FILE_MODE, FileKind, FsError, Place, WriteFile};
+use super::{Tree, TreeError, TreeLock, layout, scan};
+use crate::format::digest::{Blake3, ContentDigest};
+use crate::format::journal::Thing;
+use crate::format::text::is_token;
+
+/// The new contents of one update.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    tree: Tree,
+    key: String,
+}
+
+impl TreeLock {
+    /// Opens the staging directory of the update `key`, and empties those of all others.
+    ///
+    /// `key`: 1 to 64 of `a-z 0-9 _ -`; equal for an update that may resume another's work.
+    ///
+    /// # Errors
+    /// A bad key; [`TreeError::InTransaction`] before [`TreeLock::recover`]; what the system says.
+    pub fn staging(&self, key: &str) -> Result<Staging, TreeError> {
+        if !is_token(key) {
+            return Err(TreeError::Key { key: key.chars().take(80).collect() });
+        }
+        if self.is_in_transaction()? {
+            return Err(TreeError::InTransaction);
+        }
+        let fs = self.fs();
+        fs::create_state_dirs(fs, &layout::partial(key))?;
+        for other in fs.list(&layout::all_staging())? {
+            if other != *key {
+                fs::remove_all(fs, &layout::all_staging().entry(other))?;
+            }
+        }
+        Ok(Staging { tree: (**self).clone(), key: key.to_owned() })
+    }
+}
+
+impl Staging {
+    /// The key it was opened with.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Whether file `number` was staged earlier and still holds exactly this content; if not, it is removed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reuse(&self, number: usize, digest: &ContentDigest) -> Result<bool, TreeError> {
+        let fs = self.tree.fs();
+        let at = layout::staged(&self.key, number);
+        match fs.metadata(&at)? {
+            None => return Ok(false),
+            Some(metadata) if metadata.kind == FileKind::File && metadata.size() == digest.size => {
+                if holds(&scan::observe(fs, &at)?.thing, digest.size, &digest.blake3) {
+                    // Whoever wrote it may have ended before it was flushed.
+                    fs.sync_file(&at)?;
+                    return Ok(true);
+                }
+            }
+            Some(_) => {}
+        }
+        fs::remove_all(fs, &at)?;
+        Ok(false)
+    }
+
+    /// Begins file `number`, in place of what was staged under that number before.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(&self, number: usize, size: u64, executable: bool) -> Result<StagedFile, TreeError> {
+        let fs = self.tree.fs();
+        let at = layout::staged(&self.key, number);
+        fs::remove_all(fs, &at)?;
+        let file = fs.create_file(&at)?;
+        let tree = self.tree.clone();
+        Ok(StagedFile { tree, at, number, file, size, written: 0, executable, hasher: blake3::Hasher::new() })
+    }
+
+    /// Where a download in progress may lie; kept over restarts, gone with the staging directory.
+    pub fn partial_path(&self, name: &str) -> PathBuf {
+        debug_assert!(!name.is_empty() && !name.contains(['/', '\\', ':']) && !name.starts_with('.'));
+        self.tree.state_dir().join(layout::partial(&self.key).path()).join(name)
+    }
+
+    /// Removes everything staged, as for an update that was given up.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn discard(self) -> Result<(), TreeError> {
+        Ok(fs::remove_all(self.tree.fs(), &layout::staging(&self.key))?)
+    }
+}
+
+fn holds(thing: &Option<Thing>, size: u64, blake3: &Blake3) -> bool {
+    matches!(thing, Some(Thing::File { size: s, blake3: b, .. }) if *s == size && b == blake3)
+}
+
+/// A staged file being written; hashed as it is. Without [`StagedFile::finish`] it is not staged.
+pub struct StagedFile {
+    tree: Tree,
+    at: Place,
+    number: usize,
+    file: Box<dyn WriteFile>,
+    size: u64,
+    written: u64,
+    executable: bool,
+    hasher: blake3::Hasher,
+}
+
+impl StagedFile {
+    /// Checks size and BLAKE3, sets the mode and flushes. If it returns, the content is durable once the commit has
+    /// flushed the directory.
+    ///
+    /// # Errors
+    /// [`TreeError::Staged`] if the content is not `expected`; what the system says. The file is removed then.
+    pub fn finish(mut self, expected: &ContentDigest) -> Result<(), TreeError> {
+        let done = self.check(expected).and_then(|()| Ok(self.seal()?));
+        if done.is_err() {
+            // What failed is the answer; a file left over is hashed before it is ever used.
+            let _ = self.tree.fs().remove_file(&self.at);
+        }
+        done
+    }
+
+    fn check(&self, expected: &ContentDigest) -> Result<(), TreeError> {
+        let blake3 = Blake3::from_bytes(*self.hasher.finalize().as_bytes());
+        if self.written == expected.size && blake3 == expected.blake3 {
+            return Ok(());
+        }
+        Err(TreeError::Staged {
+            number: self.number,
+            expected_size: expected.size,
+            expected: expected.blake3,
+            found: format!("{} bytes with BLAKE3 {blake3}", self.written),
+        })
+    }
+
+    fn seal(&mut self) -> Result<(), FsError> {
+        let mode = if self.executable { EXECUTABLE_MODE } else { FILE_MODE };
+        let sealed = self.file.flush().and_then(|()| self.file.set_mode(mode)).and_then(|()| self.file.sync());
+        sealed.map_err(|e| FsError::io("flush", &self.at, e))
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.size - self.written {
+            let text = format!("staged file {} grows beyond its {} bytes", self.number, self.size);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn lock(dir: &std::path::Path) -> TreeLock {
+        Tree::open(dir, None).and_then(|tree| tree.lock(Duration::ZERO)).expect("a free tree")
+    }
+
+    fn put(staging: &Staging, number: usize, content: &[u8]) -> Result<(), TreeError> {
+        let mut file = staging.create(number, content.len() as u64, true)?;
+        file.write_all(content).expect("room");
+        file.finish(&ContentDigest::of(content))
+    }
+
+    #[test]
+    fn staged_files_are_found_again_only_with_their_content() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = lock(dir.path());
+        put(&lock.staging("a").expect("staging"), 0, b"content").expect("staged");
+        let staging = lock.staging("a").expect("staging");
+        let digest = ContentDigest::of(b"content");
+        assert!(staging.reuse(0, &digest).expect("readable"));
+        std::fs::write(lock.state_dir().join("staging/a/0"), b"CONTENT").expect("written");
+        assert!(!staging.reuse(0, &digest).expect("readable"));
+        assert!(!lock.state_dir().join("staging/a/0").exists(), "what is wrong is removed");
+        assert!(!staging.reuse(1, &digest).expect("readable"));
+    }
+
+    #[test]
+    fn another_update_empties_staging() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = lock(dir.path());
+        let first = lock.staging("a").expect("staging");
+        put(&first, 0, b"x").expect("staged");
+        std::fs::write(first.partial_path("pack"), b"half").expect("written");
+        lock.staging("b").expect("staging");
+        assert!(!lock.state_dir().join("staging/a").exists());
+        for bad in ["", "a/b", "..", "A"] {
+            assert!(matches!(lock.staging(bad), Err(TreeError::Key { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_content_is_refused_and_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = lock(dir.path());
+        let staging = lock.staging("a").expect("staging");
+        let mut file = staging.create(3, 4, false).expect("created");
+        assert!(file.write_all(b"12345").is_err(), "one byte too many");
+        let mut file = staging.create(3, 4, false).expect("created");
+        file.write_all(b"1234").expect("room");
+        let refused = file.finish(&ContentDigest::of(b"1235"));
+        assert!(matches!(refused, Err(TreeError::Staged { number: 3, .. })), "{refused:?}");
+        assert!(!lock.state_dir().join("staging/a/3").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn modes_are_exact() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = lock(dir.path());
+        let staging = lock.staging("a").expect("staging");
+        put(&staging, 0, b"x").expect("staged");
+        let mode = |path: &str| std::fs::metadata(lock.state_dir().join(path)).expect("there").permissions().mode();
+        assert_eq!(mode("staging/a/0") & 0o7777, 0o755);
+        assert_eq!(mode("") & 0o7777, 0o700);
+        let _unfinished = staging.create(1, 1, true).expect("created");
+        assert_eq!(mode("staging/a/1") & 0o7777, 0o600, "for its owner alone while it is written");
+    }
+}

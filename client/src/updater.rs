@@ -1,0 +1,468 @@
+//! The client as one thing: what a launcher, or the `client` program, calls.
+//!
+//! [`Updater`] joins trust, planning, download and tree. It keeps its settings, the pinned root and what it has believed in
+//! the state directory of the tree.
+
+mod session;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::deploy::{BaseRelease, Deploy, DeployReport, Route};
+use crate::download::{Downloader, RetryPolicy};
+use crate::error::Error;
+use crate::format::digest::Blake3;
+use crate::format::layout;
+use crate::format::manifest::Manifest;
+use crate::format::path::RelPath;
+use crate::format::release::{RELEASE_BYTES_MAX, Release};
+use crate::format::root::Root;
+use crate::format::settings::Settings;
+use crate::format::text::Time;
+use crate::progress::{Cancel, Event, Phase, Progress};
+use crate::source::{self, HttpOptions, Source};
+use crate::tree::scan::{self, Depth, Finding, Found};
+use crate::tree::{Record, Transaction, Tree, TreeLock};
+use crate::trust::state;
+use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
+
+/// Names of the files kept in the state directory.
+const SETTINGS: &str = "settings";
+const ROOT: &str = "root";
+const STATE: &str = "state";
+
+/// How long a command waits for another updater of the same tree.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+
+/// Where a tree is and how to reach its site.
+#[derive(Clone)]
+pub struct Config {
+    /// Directory of the installed application.
+    pub tree: PathBuf,
+    /// State directory, if not `.lamplighter` in the tree; on the same volume.
+    pub state: Option<PathBuf>,
+    /// How HTTP is spoken.
+    pub http: HttpOptions,
+    /// Told of phases, bytes and notices.
+    pub progress: Arc<dyn Progress>,
+    /// Asks to stop at the next safe point.
+    pub cancel: Cancel,
+}
+
+/// What a tree is to be a tree of.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// URL or directory of the site.
+    pub site: String,
+    /// App id.
+    pub app: String,
+    /// Channel to follow.
+    pub channel: String,
+    /// Platform token.
+    pub platform: String,
+    /// The root document to pin, whole.
+    pub root: Vec<u8>,
+}
+
+/// How an installation or an update ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The tree was brought to the offered release.
+    Done(Box<DeployReport>),
+    /// There was nothing to install.
+    Idle(Idle),
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// A newer release.
+    Available {
+        /// Its build.
+        build: u64,
+        /// Its version.
+        version: String,
+    },
+    /// None.
+    Idle(Idle),
+}
+
+/// What adopting a tree found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Build of the release that was recognised.
+    pub build: u64,
+    /// Its version.
+    pub version: String,
+    /// Rows of its manifest that are on disk as released.
+    pub rows_intact: usize,
+    /// Rows of its manifest.
+    pub rows: usize,
+}
+
+/// A listed path that is not as released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The path.
+    pub path: RelPath,
+    /// What was found in its place.
+    pub what: String,
+    /// Its policy lets the user edit it: not a damage.
+    pub keep: bool,
+}
+
+/// What verifying a tree found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Build of the installed release.
+    pub build: u64,
+    /// Its version.
+    pub version: String,
+    /// Rows of its manifest.
+    pub rows: usize,
+    /// Bytes of files read.
+    pub read_bytes: u64,
+    /// What is not as released.
+    pub damaged: Vec<Damage>,
+}
+
+/// What is known of a tree without asking its site.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Where it comes from.
+    pub settings: Settings,
+    /// The release recorded as installed.
+    pub installed: Option<Release>,
+    /// An update was interrupted and is finished or undone by the next command that changes the tree.
+    pub unfinished: bool,
+    /// Version of the newest root known.
+    pub root_version: u64,
+    /// When it expires.
+    pub root_expires: Time,
+    /// `issued` of the last accepted head of the channel.
+    pub last_issued: Option<Time>,
+    /// Its sequence.
+    pub sequence: Option<u64>,
+}
+
+/// A tree and its site.
+pub struct Updater {
+    config: Config,
+    tree: Tree,
+    settings: Settings,
+    pin: Pin,
+    /// The channel was changed in this run and is to be remembered.
+    switched: bool,
+}
+
+impl Updater {
+    /// Opens an installed tree by the settings in its state directory. Changes nothing.
+    ///
+    /// # Errors
+    /// No settings there, or damaged ones.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let tree = Tree::open(&config.tree, config.state.as_deref())?;
+        let path = tree.state_dir().to_path_buf();
+        let (Some(settings), Some(root)) = (tree.read_state(SETTINGS)?, tree.read_state(ROOT)?) else {
+            return Err(Error::NoSettings { path: config.tree });
+        };
+        let settings =
+            Settings::parse(&settings).map_err(|source| Error::Settings { path: path.join(SETTINGS), source })?;
+        let pin = pin(&settings, root).map_err(|source| Error::PinnedRoot { path: path.join(ROOT), source })?;
+        Ok(Self { config, tree, settings, pin, switched: false })
+    }
+
+    /// Installs the release a channel offers. A directory made for it goes again if the site is not to be trusted.
+    ///
+    /// # Errors
+    /// A tree with a record is there already; whatever stops the installation. It is resumed by the same call.
+    pub fn install(config: Config, origin: &Origin) -> Result<Outcome, Error> {
+        let created = CreatedDir::ensure(&config.tree)?;
+        let updater = Self::with_origin(config, origin)?;
+        if updater.tree.record()?.is_some() {
+            return Err(Error::AlreadyInstalled { path: updater.config.tree });
+        }
+        let state = updater.state()?;
+        let downloader = updater.downloader(None, &[])?;
+        let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
+        let release = match judgement.verdict {
+            Verdict::Offer(release) => release,
+            Verdict::Idle(idle) => return Ok(Outcome::Idle(idle)),
+            Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
+        };
+        created.keep();
+        let lock = updater.begin()?;
+        updater.write_origin(&lock, origin)?;
+        updater.remember(&lock, judgement.state)?;
+        let downloader = updater.downloader(None, &judgement.mirrors)?;
+        let report = updater.deploy(&lock, &downloader).run(&release, None, Route::Cheapest, true)?;
+        Ok(Outcome::Done(Box::new(report)))
+    }
+
+    /// Takes over a tree that was installed by other means: recognises its release by what is on disk, and records it.
+    ///
+    /// # Errors
+    /// Nothing of the offered release or its bases is there.
+    pub fn adopt(config: Config, origin: &Origin) -> Result<Adopted, Error> {
+        let updater = Self::with_origin(config, origin)?;
+        if !updater.config.tree.is_dir() {
+            return Err(Error::Usage(format!("{} is not a directory", updater.config.tree.display())));
+        }
+        let state = updater.state()?;
+        let downloader = updater.downloader(None, &[])?;
+        let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
+        let offered = match judgement.verdict {
+            Verdict::Offer(release) => release,
+            Verdict::Idle(idle) => {
+                return Err(Error::Usage(format!("the channel offers nothing to compare with: {idle:?}")));
+            }
+            Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
+        };
+        let lock = updater.begin()?;
+        let deploy = updater.deploy(&lock, &downloader);
+        let Some(recognised) = deploy.recognise(&offered.release)? else {
+            return Err(Error::Usage(format!(
+                "nothing in {} belongs to a release of this channel; use install",
+                updater.config.tree.display()
+            )));
+        };
+        let release = if recognised.build == offered.release.build {
+            *offered
+        } else {
+            updater.released(&downloader, &state, recognised.build)?
+        };
+        if release.release.manifest != recognised.manifest {
+            return Err(Error::DamagedRecord {
+                path: updater.config.tree.clone(),
+                reason: format!("the site's release {} names another manifest", recognised.build),
+            });
+        }
+        updater.write_origin(&lock, origin)?;
+        updater.remember(&lock, judgement.state)?;
+        let to = Record { release: release.bytes, manifest: recognised.base.manifest.to_bytes() };
+        let staging = lock.staging("adopt")?;
+        lock.commit(
+            Transaction { from: lock.record()?, to, ops: Vec::new(), staging },
+            updater.config.progress.as_ref(),
+        )?;
+        Ok(Adopted {
+            build: release.release.build,
+            version: release.release.version,
+            rows_intact: recognised.rows_intact,
+            rows: recognised.base.manifest.rows().len(),
+        })
+    }
+
+    /// Follows another channel from now on; remembered once its head has been verified.
+    ///
+    /// # Errors
+    /// Not a channel name.
+    pub fn follow(&mut self, channel: &str) -> Result<(), Error> {
+        if !crate::format::text::is_token(channel) {
+            return Err(Error::Usage(format!("{channel:?} is not a channel: 1 to 64 of a-z 0-9 _ -")));
+        }
+        self.switched = self.settings.channel != channel;
+        channel.clone_into(&mut self.settings.channel);
+        Ok(())
+    }
+
+    /// Asks the site whether there is a newer release; one request as a rule.
+    ///
+    /// # Errors
+    /// The site cannot be reached or is not to be trusted.
+    pub fn check(&self) -> Result<CheckOutcome, Error> {
+        let state = self.state()?;
+        let installed = self.record(&state)?.map(|record| record.installed());
+        let downloader = self.downloader(None, &[])?;
+        let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
+        if judgement.state.is_some() {
+            // Remembering makes later checks safer, but a check works in a read-only tree, and beside an update, too.
+            if let Ok(lock) = self.tree.lock(Duration::ZERO) {
+                self.remember(&lock, judgement.state)?;
+            }
+        }
+        match judgement.verdict {
+            Verdict::Available(release) => {
+                Ok(CheckOutcome::Available { build: release.build, version: release.version })
+            }
+            Verdict::Idle(idle) => Ok(CheckOutcome::Idle(idle)),
+            Verdict::Need(_) | Verdict::Offer(_) => Err(undecided()),
+        }
+    }
+
+    /// Brings the tree to the release its channel offers; content comes from `from` if given, else from the site.
+    ///
+    /// # Errors
+    /// Whatever stops it; the tree is as before or as after, and what was fetched is kept for the next time.
+    pub fn update(&self, from: Option<&str>) -> Result<Outcome, Error> {
+        let lock = self.begin()?;
+        let state = self.state()?;
+        let record = self.record(&state)?;
+        let installed = record.as_ref().map(InstalledRecord::installed);
+        let downloader = self.downloader(from, &[])?;
+        let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
+        self.remember(&lock, judgement.state)?;
+        if self.switched {
+            lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
+        }
+        let release = match judgement.verdict {
+            Verdict::Offer(release) => release,
+            Verdict::Idle(idle) => return Ok(Outcome::Idle(idle)),
+            Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
+        };
+        let content =
+            if judgement.mirrors.is_empty() { None } else { Some(self.downloader(from, &judgement.mirrors)?) };
+        let downloader = content.unwrap_or(downloader);
+        let deploy = self.deploy(&lock, &downloader);
+        let base = match record {
+            Some(record) => Some(record.base),
+            None => deploy.recognise(&release.release)?.map(|recognised| recognised.base),
+        };
+        let report = deploy.run(&release, base.as_ref(), Route::Cheapest, false)?;
+        Ok(Outcome::Done(Box::new(report)))
+    }
+
+    /// Compares every listed file with the installed manifest, by BLAKE3 and with `crc` by the CRC pair too.
+    ///
+    /// # Errors
+    /// No record, or a damaged one. Damaged files are no error but the result.
+    pub fn verify(&self, crc: bool) -> Result<Verified, Error> {
+        if self.tree.is_in_transaction()? {
+            drop(self.begin()?);
+        }
+        let record = self.required_record()?;
+        let depth = if crc { Depth::ContentAndCrc } else { Depth::Content };
+        let manifest = &record.base.manifest;
+        self.config.progress.event(Event::Started { phase: Phase::Verify, total_bytes: manifest.content_bytes() });
+        let rows: Vec<_> = manifest.rows().iter().collect();
+        let findings = scan::check(&self.tree, &rows, depth, self.config.progress.as_ref(), &self.config.cancel);
+        if self.config.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let damaged = rows.iter().zip(findings).filter_map(|(row, finding)| {
+            let keep = row.policy == crate::format::manifest::Policy::Keep;
+            Some(Damage { path: row.path.clone(), what: describe(finding)?, keep })
+        });
+        Ok(Verified {
+            build: record.release.release.build,
+            version: record.release.release.version.clone(),
+            rows: manifest.rows().len(),
+            read_bytes: manifest.content_bytes(),
+            damaged: damaged.collect(),
+        })
+    }
+
+    /// Brings every listed file back to the installed manifest. Needs no fresh head, only the record; and the site only for
+    /// content that is not in the tree.
+    ///
+    /// # Errors
+    /// No record; whatever stops it.
+    pub fn heal(&self, from: Option<&str>) -> Result<DeployReport, Error> {
+        let lock = self.begin()?;
+        let record = self.required_record()?;
+        let downloader = self.downloader(from, &[])?;
+        self.deploy(&lock, &downloader).run(&record.release, Some(&record.base), Route::ObjectsOnly, true)
+    }
+
+    /// What is known without asking the site.
+    ///
+    /// # Errors
+    /// A damaged record.
+    pub fn status(&self) -> Result<Status, Error> {
+        let state = self.state()?;
+        let record = self.record(&state)?;
+        let root = trust::newest_root(&self.facts(&state, None, Goal::Check))?;
+        let channel = state.channels.get(&self.settings.channel);
+        Ok(Status {
+            settings: self.settings.clone(),
+            installed: record.map(|r| r.release.release),
+            unfinished: self.tree.is_in_transaction()?,
+            root_version: root.version,
+            root_expires: root.expires,
+            last_issued: channel.map(|c| c.issued),
+            sequence: channel.map(|c| c.sequence),
+        })
+    }
+
+    fn deploy<'a>(&'a self, lock: &'a TreeLock, downloader: &'a Downloader) -> Deploy<'a> {
+        Deploy { lock, downloader, progress: self.config.progress.as_ref(), cancel: &self.config.cancel }
+    }
+
+    /// Locks the tree and finishes or undoes what was interrupted.
+    fn begin(&self) -> Result<TreeLock, Error> {
+        let lock = self.tree.lock(LOCK_WAIT)?;
+        lock.recover()?;
+        Ok(lock)
+    }
+}
+
+/// The recorded release, verified.
+struct InstalledRecord {
+    release: VerifiedRelease,
+    base: BaseRelease,
+}
+
+impl InstalledRecord {
+    fn installed(&self) -> Installed {
+        Installed { build: self.release.release.build, manifest: self.base.manifest_blake3 }
+    }
+}
+
+/// A directory made for a new tree; taken away again, if it is empty, unless kept.
+struct CreatedDir {
+    path: PathBuf,
+    made: bool,
+}
+
+impl CreatedDir {
+    fn ensure(path: &Path) -> Result<Self, Error> {
+        let made = !path.exists();
+        let created = std::fs::create_dir_all(path);
+        created.map_err(|source| Error::Io { doing: "create", path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), made })
+    }
+
+    fn keep(mut self) {
+        self.made = false;
+    }
+}
+
+impl Drop for CreatedDir {
+    fn drop(&mut self) {
+        if self.made {
+            // Only an empty directory goes; whatever else is in it stays.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+fn pin(settings: &Settings, root: Vec<u8>) -> Result<Pin, trust::Refusal> {
+    // The pinned root cannot have been issued after this moment: a lower bound of the time for a generic client.
+    let parsed: Root = trust::pinned_root(&root)?;
+    Ok(Pin {
+        app: settings.app.clone(),
+        platform: settings.platform.clone(),
+        root,
+        floor_build: 0,
+        built: parsed.issued,
+    })
+}
+
+/// A verdict that asks for more, or for less, than the goal allows: unreachable, and an error rather than a panic.
+fn undecided() -> Error {
+    Error::Usage("the documents of the site lead to no decision".into())
+}
+
+fn describe(finding: Finding) -> Option<String> {
+    Some(match finding {
+        Finding::Intact => return None,
+        Finding::WrongMode => "has the wrong executable bit".into(),
+        Finding::Missing => "is missing".into(),
+        Finding::Other(Found::File { size, .. }) => format!("has other content ({size} bytes)"),
+        Finding::Other(Found::Link(destination)) => format!("is a link to {destination}"),
+        Finding::Other(Found::Directory) => "is a directory".into(),
+        Finding::Other(Found::Special) => "is a device, socket or pipe".into(),
+        Finding::Other(Found::Unreadable(error)) => format!("cannot be read: {error}"),
+    })
+}

@@ -1,0 +1,150 @@
+//! Reading and writing what an [`Updater`] remembers, and consulting the site.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::format::head::HEAD_BYTES_MAX;
+use crate::format::root::ROOT_BYTES_MAX;
+use crate::trust::{Documents, Judgement, Need};
+
+impl Updater {
+    /// An updater for a tree that has no settings yet.
+    pub(super) fn with_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
+        let settings = Settings {
+            site: origin.site.clone(),
+            app: origin.app.clone(),
+            channel: origin.channel.clone(),
+            platform: origin.platform.clone(),
+        };
+        Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
+        let pin = pin(&settings, origin.root.clone())?;
+        let tree = Tree::open(&config.tree, config.state.as_deref())?;
+        Ok(Self { config, tree, settings, pin, switched: false })
+    }
+
+    /// Writes settings and pinned root.
+    pub(super) fn write_origin(&self, lock: &TreeLock, origin: &Origin) -> Result<(), Error> {
+        lock.replace_state(ROOT, &origin.root)?;
+        lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
+        Ok(())
+    }
+
+    /// What was believed before. Damaged state loses freshness, nothing else: it is left aside with a notice.
+    pub(super) fn state(&self) -> Result<TrustState, Error> {
+        let fresh = || {
+            let mut secret = [0; 16];
+            // Without randomness the install shares a bucket with others; nothing else depends on it.
+            let _ = getrandom::fill(&mut secret);
+            TrustState { rollout_secret: secret, ..TrustState::default() }
+        };
+        let Some(bytes) = self.tree.read_state(STATE)? else { return Ok(fresh()) };
+        Ok(state::parse(&bytes).unwrap_or_else(|error| {
+            let text = format!("damaged and left aside: {error}");
+            self.config.progress.event(Event::Notice { code: "state_damaged", subject: STATE, text: &text });
+            fresh()
+        }))
+    }
+
+    /// Remembers what was believed, if anything new was.
+    pub(super) fn remember(&self, lock: &TreeLock, state: Option<TrustState>) -> Result<(), Error> {
+        let Some(state) = state else { return Ok(()) };
+        let bytes = state::to_bytes(&state);
+        if self.tree.read_state(STATE)?.as_deref() != Some(&bytes[..]) {
+            lock.replace_state(STATE, &bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn facts<'a>(&'a self, state: &'a TrustState, installed: Option<Installed>, goal: Goal) -> Facts<'a> {
+        Facts { pin: &self.pin, state, channel: &self.settings.channel, installed, clock: Time::now(), goal }
+    }
+
+    /// Fetches documents until the verdict is final.
+    pub(super) fn consult(
+        &self,
+        downloader: &Downloader,
+        state: &TrustState,
+        installed: Option<Installed>,
+        goal: Goal,
+    ) -> Result<Judgement, Error> {
+        self.config.progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
+        let facts = self.facts(state, installed, goal);
+        let mut documents = Documents::default();
+        loop {
+            let judgement = trust::judge(&facts, &documents)?;
+            let Verdict::Need(need) = &judgement.verdict else {
+                self.warn_of_root(&judgement);
+                return Ok(judgement);
+            };
+            match need {
+                Need::Head => {
+                    let name = layout::head(&self.settings.channel);
+                    documents.head = Some(downloader.document(&name, HEAD_BYTES_MAX)?);
+                }
+                Need::Root(version) => match downloader.document(&layout::root(*version), ROOT_BYTES_MAX) {
+                    Ok(bytes) => documents.roots.push(bytes),
+                    Err(error) if error.is_not_found() => documents.roots_ended = true,
+                    Err(error) => return Err(error.into()),
+                },
+                Need::Release { build, file } => {
+                    let name = layout::release(*build, &self.settings.platform);
+                    documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
+                }
+            }
+        }
+    }
+
+    fn warn_of_root(&self, judgement: &Judgement) {
+        if let Some(expires) = judgement.root_expires {
+            let text = format!("the newest root expires at {expires}");
+            self.config.progress.event(Event::Notice { code: "root_expires", subject: "root", text: &text });
+        }
+    }
+
+    /// A published release by its build, verified by the release role.
+    pub(super) fn released(
+        &self,
+        downloader: &Downloader,
+        state: &TrustState,
+        build: u64,
+    ) -> Result<VerifiedRelease, Error> {
+        let name = layout::release(build, &self.settings.platform);
+        let bytes = downloader.document(&name, RELEASE_BYTES_MAX)?;
+        Ok(trust::judge_record(&self.facts(state, None, Goal::Update), &bytes)?)
+    }
+
+    /// What is recorded as installed, verified; none if nothing is.
+    pub(super) fn record(&self, state: &TrustState) -> Result<Option<InstalledRecord>, Error> {
+        let Some(record) = self.tree.record()? else { return Ok(None) };
+        let damaged = |reason: String| Error::DamagedRecord { path: self.config.tree.clone(), reason };
+        let release = trust::judge_record(&self.facts(state, None, Goal::Check), &record.release)
+            .map_err(|refusal| damaged(refusal.to_string()))?;
+        let expected = release.release.manifest;
+        if expected.length != record.manifest.len() as u64 || expected.blake3 != Blake3::of(&record.manifest) {
+            return Err(damaged("its manifest is not the one its release names".into()));
+        }
+        let manifest = Manifest::parse(&record.manifest).map_err(|error| damaged(error.to_string()))?;
+        let objects = Some((release.release.build, release.release.objects));
+        let base = BaseRelease { manifest, manifest_blake3: expected.blake3, objects, unproven: false };
+        Ok(Some(InstalledRecord { release, base }))
+    }
+
+    pub(super) fn required_record(&self) -> Result<InstalledRecord, Error> {
+        let record = self.record(&self.state()?)?;
+        record.ok_or_else(|| Error::NoRecord { path: self.config.tree.clone() })
+    }
+
+    /// A downloader for `from`, or for the site, and mirrors.
+    pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
+        let first = source::open(from.unwrap_or(&self.settings.site), &self.config.http)?;
+        let mut sources: Vec<Arc<dyn Source>> = vec![first];
+        sources.extend(self.open_mirrors(mirrors));
+        let Config { cancel, progress, .. } = &self.config;
+        Ok(Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone()))
+    }
+
+    /// Mirrors the head names; one that cannot be opened is no reason to stop.
+    pub(super) fn open_mirrors(&self, mirrors: &[String]) -> Vec<Arc<dyn Source>> {
+        mirrors.iter().filter_map(|url| source::open(url, &self.config.http).ok()).collect()
+    }
+}

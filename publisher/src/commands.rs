@@ -1,0 +1,50 @@
+//! The commands: each file holds one, its arguments and a thin `run`.
+
+pub(crate) mod build_release;
+pub(crate) mod init;
+pub(crate) mod keygen;
+pub(crate) mod promote;
+pub(crate) mod serve;
+pub(crate) mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lamplighter_client::format::text::Time;
+use lamplighter_publisher::config::{self, ConfigError};
+use lamplighter_publisher::error::Error;
+use lamplighter_publisher::site::write::clear_temp;
+
+use crate::args::Command;
+use crate::term::Term;
+
+const INTERRUPTED: i32 = 130;
+
+/// Runs the command; a code other than 0 without an error is a result of its own.
+pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
+    match command {
+        Command::Keygen(args) => keygen::run(args, term),
+        Command::Init(args) => init::run(args, term),
+        Command::BuildRelease(args) => build_release::run(args, term),
+        Command::Promote(args) => promote::run(args, term),
+        Command::Verify(args) => verify::run(args, term),
+        Command::Serve(args) => serve::run(args, term),
+    }
+}
+
+/// The time of the run: `SOURCE_DATE_EPOCH`, or the clock.
+fn now() -> Result<Time, ConfigError> {
+    config::time_from(std::env::var_os("SOURCE_DATE_EPOCH").as_deref())
+}
+
+/// Clears what is under way in the site when the user interrupts; what clients see is whole at any moment.
+fn tidy_on_interrupt(site: &Path, term: &Term) {
+    let (site, term): (PathBuf, Term) = (site.to_owned(), term.clone());
+    let set = ctrlc::set_handler(move || {
+        term.note("interrupted", "clients see the site as it was; run again to finish");
+        clear_temp(&site);
+        std::process::exit(INTERRUPTED);
+    });
+    // Without a handler the next run tidies up.
+    drop(set);
+}

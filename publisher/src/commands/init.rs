@@ -1,0 +1,56 @@
+//! `publisher init`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lamplighter_client::format::layout;
+use lamplighter_publisher::config::Config;
+use lamplighter_publisher::error::Error;
+use lamplighter_publisher::init::{self, ROOT_EXPIRES_DAYS_DEFAULT, Request};
+use serde_json::json;
+
+use crate::args::ConfigArgs;
+use crate::term::Term;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The site's directory; it must have no root yet.
+    #[arg(long, value_name = "DIR")]
+    site: Option<PathBuf>,
+    /// App id: letters, digits, '.', '_' and '-'.
+    #[arg(long, value_name = "ID")]
+    app: Option<String>,
+    /// Directory of the keys: root.key and release.pub, channel.pub (or their .key); more keys as <role>-<name>.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// How many root keys must sign the next root.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    root_threshold: u64,
+    /// Days the root is good for.
+    #[arg(long, value_name = "DAYS", default_value_t = ROOT_EXPIRES_DAYS_DEFAULT)]
+    root_expires_days: u64,
+}
+
+pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
+    let flags = Config { site: args.site.clone(), app: args.app.clone(), keys: args.keys.clone(), ..Config::default() };
+    let config = args.config.with(flags)?;
+    let request = Request {
+        site: config.site()?,
+        app: config.app()?,
+        keys: config.keys.as_deref(),
+        root_threshold: args.root_threshold,
+        expires_days: args.root_expires_days,
+        time: super::now()?,
+    };
+    let root = init::run(&request, Arc::new(term.clone()))?;
+    let file = request.site.join(layout::root(1));
+    let text = format!("{} is a site of {} now; clients carry {}", request.site.display(), root.app, file.display());
+    let event = json!({
+        "event": "site", "site": request.site, "app": root.app, "root": file, "expires": root.expires.to_string(),
+    });
+    term.result(&text, &event);
+    Ok(ExitCode::SUCCESS)
+}

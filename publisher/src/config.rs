@@ -1,0 +1,439 @@
+//! `publisher.toml`: everything the flags say, and what would be too much for flags.
+//!
+//! # Specification
+//!
+//! ```toml
+//! site = "site"                    # --site
+//! app = "org.example.app"          # --app
+//! channel = "stable"               # --channel
+//! build = 7                        # --build
+//! version = "1.2.3"                # --version
+//! keys = "keys"                    # --keys: a directory of minisign files
+//! bases = 5                        # --bases: how many old releases get a pack
+//! jobs = 4                         # --jobs: threads
+//! effort = 9                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
+//! minimum_build = 3                # --minimum-build: older builds must download afresh
+//! expires_days = 7                 # --expires-days: how long the head is good for
+//! no_channel = false               # --no-channel
+//! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
+//! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
+//!
+//! [notes]                          # --notes en=FILE
+//! en = "notes/en.md"
+//!
+//! [platform.linux-x86_64]
+//! dir = "dist/linux"               # --platform linux-x86_64=dist/linux
+//! entry = "bin/app"                # what a launcher starts
+//! minimum_os = "glibc 2.31"
+//! exclude = ["*.pdb", "tests"]     # never published
+//! executable = ["bin/*"]           # 0755 whatever the file system says
+//! keep = ["settings.ini"]          # installed once, never replaced if the user edited it
+//! ```
+//!
+//! * Every key is optional in the file; a flag wins over it. An unknown key is an error that names file and key.
+//! * Relative paths start at the directory of the file.
+//! * A glob without `/` matches names at any depth, one with `/` the whole path below the platform's directory; `*` and
+//!   `?` never match `/`, `**` does. A glob that matches a directory means everything in it.
+//! * If `--platform` is given at all, only the platforms given so are built; `--platform NAME` alone takes the directory
+//!   from the file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use lamplighter_client::format::release::is_language;
+use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
+use serde::Deserialize;
+
+/// The file that is read where no other is named and this one exists.
+pub const FILE_NAME: &str = "publisher.toml";
+
+/// Old releases that get a pack, unless said otherwise.
+pub const BASES_DEFAULT: usize = 5;
+/// Days a head is good for, unless said otherwise.
+pub const EXPIRES_DAYS_DEFAULT: u64 = 7;
+/// Effort of packs, unless said otherwise.
+pub const EFFORT_DEFAULT: u8 = 9;
+/// Where `serve` listens, unless said otherwise.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+const BASES_MAX: usize = 1000;
+const JOBS_MAX: usize = 1024;
+const EXPIRES_DAYS_MAX: u64 = 3650;
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {file}: {source}")]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("configuration {file} is not as expected: {detail}")]
+    Parse { file: PathBuf, detail: String },
+    #[error("{key} is missing: give --{flag} or set `{key}` in {FILE_NAME}")]
+    Missing { key: &'static str, flag: &'static str },
+    #[error("{key}: expected {expected}, found {found:?}")]
+    Invalid { key: String, expected: &'static str, found: String },
+    #[error(
+        "platform {name:?} has no directory: expected one of those in {FILE_NAME} ({known}), or --platform {name}=DIR"
+    )]
+    UnknownPlatform { name: String, known: String },
+    #[error("no platform to build: give --platform NAME=DIR or a [platform.NAME] table in {FILE_NAME}")]
+    NoPlatform,
+    #[error("SOURCE_DATE_EPOCH: expected seconds since 1970, found {found:?}")]
+    SourceDate { found: String },
+}
+
+impl ConfigError {
+    fn invalid(key: impl Into<String>, expected: &'static str, found: impl ToString) -> Self {
+        Self::Invalid { key: key.into(), expected, found: found.to_string() }
+    }
+}
+
+/// What a file or the flags say, as they say it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub site: Option<PathBuf>,
+    pub app: Option<String>,
+    pub channel: Option<String>,
+    pub build: Option<u64>,
+    pub version: Option<String>,
+    pub keys: Option<PathBuf>,
+    pub bases: Option<usize>,
+    pub jobs: Option<usize>,
+    pub effort: Option<u8>,
+    pub minimum_build: Option<u64>,
+    pub expires_days: Option<u64>,
+    pub no_channel: Option<bool>,
+    pub scratch: Option<PathBuf>,
+    pub listen: Option<String>,
+    #[serde(default)]
+    pub notes: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    pub platform: BTreeMap<String, PlatformConfig>,
+}
+
+/// One `[platform.NAME]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PlatformConfig {
+    pub dir: Option<PathBuf>,
+    pub entry: Option<String>,
+    pub minimum_os: Option<String>,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub executable: Vec<String>,
+    #[serde(default)]
+    pub keep: Vec<String>,
+}
+
+impl Config {
+    /// Reads `explicit`, or else `publisher.toml` where it exists, or else nothing.
+    ///
+    /// # Errors
+    /// A named file that cannot be read; TOML that is not a configuration.
+    pub fn load(explicit: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = explicit.unwrap_or(Path::new(FILE_NAME));
+        if explicit.is_none() && !file.exists() {
+            return Ok(Self::default());
+        }
+        let text =
+            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let parsed = Self::parse(&text)
+            .map_err(|e| ConfigError::Parse { file: file.to_owned(), detail: e.to_string().trim_end().to_owned() })?;
+        Ok(parsed.based_at(file.parent().unwrap_or(Path::new(""))))
+    }
+
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn based_at(mut self, dir: &Path) -> Self {
+        let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
+        let single = [&mut self.site, &mut self.keys, &mut self.scratch].into_iter().flatten();
+        for path in single.chain(self.notes.values_mut()).chain(platforms) {
+            *path = dir.join(&*path);
+        }
+        self
+    }
+
+    /// Puts `flags` on top: what they say wins.
+    pub fn with_flags(self, flags: Config) -> Self {
+        let mut notes = self.notes;
+        notes.extend(flags.notes);
+        Self {
+            site: flags.site.or(self.site),
+            app: flags.app.or(self.app),
+            channel: flags.channel.or(self.channel),
+            build: flags.build.or(self.build),
+            version: flags.version.or(self.version),
+            keys: flags.keys.or(self.keys),
+            bases: flags.bases.or(self.bases),
+            jobs: flags.jobs.or(self.jobs),
+            effort: flags.effort.or(self.effort),
+            minimum_build: flags.minimum_build.or(self.minimum_build),
+            expires_days: flags.expires_days.or(self.expires_days),
+            no_channel: flags.no_channel.or(self.no_channel),
+            scratch: flags.scratch.or(self.scratch),
+            listen: flags.listen.or(self.listen),
+            notes,
+            platform: with_platform_flags(self.platform, flags.platform),
+        }
+    }
+
+    /// The site's directory.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn site(&self) -> Result<&Path, ConfigError> {
+        self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })
+    }
+
+    /// The app id, checked.
+    ///
+    /// # Errors
+    /// It is not given, or not an app id.
+    pub fn app(&self) -> Result<&str, ConfigError> {
+        let app = self.app.as_deref().ok_or(ConfigError::Missing { key: "app", flag: "app" })?;
+        let expected = "1 to 128 letters, digits, '.', '_' or '-'";
+        if is_app_id(app) { Ok(app) } else { Err(ConfigError::invalid("app", expected, app)) }
+    }
+
+    /// The channel, checked.
+    ///
+    /// # Errors
+    /// It is not given, or not a token.
+    pub fn channel(&self) -> Result<&str, ConfigError> {
+        let channel = self.channel.as_deref().ok_or(ConfigError::Missing { key: "channel", flag: "channel" })?;
+        token("channel", channel)
+    }
+
+    /// The build number, checked.
+    ///
+    /// # Errors
+    /// It is not given, or not between 1 and 2⁵³ − 1.
+    pub fn build(&self) -> Result<u64, ConfigError> {
+        let build = self.build.ok_or(ConfigError::Missing { key: "build", flag: "build" })?;
+        in_range("build", build, 1, NUMBER_MAX, "a number from 1 to 2^53 - 1")
+    }
+
+    /// How many threads work.
+    ///
+    /// # Errors
+    /// None or too many are asked for.
+    pub fn jobs(&self) -> Result<usize, ConfigError> {
+        let default = || std::thread::available_parallelism().map_or(1, usize::from);
+        in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
+    }
+
+    /// How long a new head is good for, in days.
+    ///
+    /// # Errors
+    /// No day, or more than ten years.
+    pub fn expires_days(&self) -> Result<u64, ConfigError> {
+        let days = self.expires_days.unwrap_or(EXPIRES_DAYS_DEFAULT);
+        in_range("expires_days", days, 1, EXPIRES_DAYS_MAX, "1 to 3650 days")
+    }
+
+    /// How many old releases get a pack.
+    ///
+    /// # Errors
+    /// More than a thousand.
+    pub fn bases(&self) -> Result<usize, ConfigError> {
+        in_range("bases", self.bases.unwrap_or(BASES_DEFAULT), 0, BASES_MAX, "0 to 1000 old releases")
+    }
+
+    /// Effort of packs.
+    ///
+    /// # Errors
+    /// Out of range.
+    pub fn effort(&self) -> Result<u8, ConfigError> {
+        in_range("effort", self.effort.unwrap_or(EFFORT_DEFAULT), 1, 9, "1 to 9")
+    }
+
+    /// The version as people see it, checked.
+    ///
+    /// # Errors
+    /// It is not given, or not fit to be shown.
+    pub fn version(&self) -> Result<&str, ConfigError> {
+        let version = self.version.as_deref().ok_or(ConfigError::Missing { key: "version", flag: "version" })?;
+        let expected = "1 to 64 characters, none of them a control character";
+        if is_display_version(version) { Ok(version) } else { Err(ConfigError::invalid("version", expected, version)) }
+    }
+
+    /// The lowest build that may update; 0 where all may.
+    ///
+    /// # Errors
+    /// It lies above `build`, the one to be published.
+    pub fn minimum_build(&self, build: u64) -> Result<u64, ConfigError> {
+        let minimum = self.minimum_build.unwrap_or(0);
+        in_range("minimum_build", minimum, 0, build, "at most the build itself")
+    }
+
+    /// Platforms to build, each with a directory.
+    ///
+    /// # Errors
+    /// None at all; a name that is no platform's; one without a directory.
+    pub fn platforms(&self) -> Result<&BTreeMap<String, PlatformConfig>, ConfigError> {
+        if self.platform.is_empty() {
+            return Err(ConfigError::NoPlatform);
+        }
+        for (name, platform) in &self.platform {
+            token("platform", name)?;
+            if platform.dir.is_none() {
+                let known: Vec<&str> =
+                    self.platform.iter().filter(|(_, p)| p.dir.is_some()).map(|(n, _)| n.as_str()).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(ConfigError::UnknownPlatform { name: name.clone(), known });
+            }
+            if let Some(bad) = platform.minimum_os.as_deref().filter(|text| !is_display_version(text)) {
+                let key = format!("platform.{name}.minimum_os");
+                return Err(ConfigError::invalid(key, "1 to 64 characters, none of them a control character", bad));
+            }
+        }
+        Ok(&self.platform)
+    }
+
+    /// Release notes files by language.
+    ///
+    /// # Errors
+    /// A language that is no tag.
+    pub fn notes(&self) -> Result<&BTreeMap<String, PathBuf>, ConfigError> {
+        match self.notes.keys().find(|language| !is_language(language)) {
+            Some(bad) => Err(ConfigError::invalid("notes", "a language tag such as en or pt-br", bad)),
+            None => Ok(&self.notes),
+        }
+    }
+}
+
+/// The time of a run: the seconds of `source_date_epoch` where it is set, or the clock.
+///
+/// # Errors
+/// It is set to something else than seconds.
+pub fn time_from(source_date_epoch: Option<&OsStr>) -> Result<Time, ConfigError> {
+    let Some(text) = source_date_epoch else { return Ok(Time::now()) };
+    let seconds = text.to_str().and_then(number).and_then(|n| i64::try_from(n).ok());
+    let found = || ConfigError::SourceDate { found: text.to_string_lossy().into_owned() };
+    seconds.map(Time::from_seconds).ok_or_else(found)
+}
+
+/// Flags choose among the file's platforms, and may move their directories.
+fn with_platform_flags(
+    mut file: BTreeMap<String, PlatformConfig>,
+    flags: BTreeMap<String, PlatformConfig>,
+) -> BTreeMap<String, PlatformConfig> {
+    if flags.is_empty() {
+        return file;
+    }
+    let chosen = |(name, flag): (String, PlatformConfig)| {
+        let mut platform = file.remove(&name).unwrap_or_default();
+        platform.dir = flag.dir.or(platform.dir);
+        (name, platform)
+    };
+    flags.into_iter().map(chosen).collect()
+}
+
+fn token<'a>(key: &str, text: &'a str) -> Result<&'a str, ConfigError> {
+    let expected = "1 to 64 of a-z, 0-9, '_' and '-'";
+    if is_token(text) { Ok(text) } else { Err(ConfigError::invalid(key, expected, text)) }
+}
+
+fn in_range<T: PartialOrd + ToString>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+    expected: &'static str,
+) -> Result<T, ConfigError> {
+    if value >= least && value <= most {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(key, expected, value.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Config {
+        Config::parse(text).expect("a configuration")
+    }
+
+    const WHOLE: &str = r#"
+        site = "site"
+        app = "org.example"
+        build = 7
+        keys = "/keys"
+        [notes]
+        en = "notes.md"
+        [platform.linux-x86_64]
+        dir = "dist"
+        entry = "bin/app"
+        exclude = ["*.pdb"]
+        [platform.windows-x86_64]
+        dir = "win"
+    "#;
+
+    #[test]
+    fn relative_paths_start_at_the_file() {
+        let config = parsed(WHOLE).based_at(Path::new("/etc/p"));
+        assert_eq!(config.site.as_deref(), Some(Path::new("/etc/p/site")));
+        assert_eq!(config.keys.as_deref(), Some(Path::new("/keys")));
+        assert_eq!(config.notes["en"], Path::new("/etc/p/notes.md"));
+        assert_eq!(config.platform["windows-x86_64"].dir.as_deref(), Some(Path::new("/etc/p/win")));
+    }
+
+    #[test]
+    fn flags_win_and_choose_platforms() {
+        let mut flags = Config { build: Some(8), ..Config::default() };
+        let moved = PlatformConfig { dir: Some("else".into()), ..PlatformConfig::default() };
+        flags.platform.insert("linux-x86_64".into(), moved);
+        let config = parsed(WHOLE).with_flags(flags);
+        assert_eq!((config.build, config.app.as_deref()), (Some(8), Some("org.example")));
+        assert_eq!(config.platform.len(), 1);
+        let linux = &config.platform["linux-x86_64"];
+        assert_eq!((linux.dir.as_deref(), linux.entry.as_deref()), (Some(Path::new("else")), Some("bin/app")));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("p.toml");
+        std::fs::write(&file, "[platform.x]\nexclud = []\n").expect("written");
+        let message = Config::load(Some(&file)).expect_err("unknown key").to_string();
+        assert!(message.contains("exclud") && message.contains("p.toml"), "{message}");
+        assert!(matches!(Config::load(Some(&dir.path().join("none"))), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn the_time_of_a_run_can_be_fixed() {
+        let time = |text: &str| time_from(Some(OsStr::new(text))).map(Time::seconds).ok();
+        assert_eq!((time("1700000000"), time("0")), (Some(1_700_000_000), Some(0)));
+        assert_eq!((time(""), time("now"), time("-1"), time("1.5")), (None, None, None, None));
+        assert!(time_from(None).is_ok_and(|t| t.seconds() > 1_700_000_000));
+    }
+
+    #[test]
+    fn values_are_checked() {
+        let config = |text: &str| parsed(text);
+        assert!(matches!(config("").app(), Err(ConfigError::Missing { key: "app", .. })));
+        assert!(matches!(config("app = 'a b'").app(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("channel = 'Stable'").channel(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("build = 0").build(), Err(ConfigError::Invalid { .. })));
+        assert!(Config::parse("build = -1").is_err());
+        assert!(matches!(config("jobs = 0").jobs(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("bases = 1001").bases(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("minimum_build = 9").minimum_build(8), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("version = ''").version(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("").platforms(), Err(ConfigError::NoPlatform)));
+        let unknown = config("[platform.linux]\nentry = 'a'\n[platform.mac]\ndir = 'm'");
+        assert!(
+            matches!(unknown.platforms(), Err(ConfigError::UnknownPlatform { name, known }) if name == "linux" && known == "mac")
+        );
+        assert!(matches!(config("[platform.'Lin ux']\ndir='x'").platforms(), Err(ConfigError::Invalid { .. })));
+    }
+}

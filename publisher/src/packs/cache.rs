@@ -1,0 +1,86 @@
+//! Encoded units by the contents they were made from, so that the same patch is computed once over all bases and
+//! platforms.
+
+use std::collections::HashMap;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lamplighter_client::format::digest::Blake3;
+use tempfile::SpooledTempFile;
+
+use super::PackBuildError;
+use crate::diff::{ENCODER_VERSION, Effort, Encoded};
+
+/// Encoded units up to this size stay in memory; larger ones go to the scratch directory.
+pub(super) const HELD_BYTES: usize = 256 << 10;
+
+/// What a unit became.
+pub(super) struct CachedUnit {
+    pub(super) encoded: Encoded,
+    /// False where the patch turned out smaller without old content.
+    pub(super) uses_old: bool,
+    blocks: Mutex<SpooledTempFile>,
+}
+
+impl CachedUnit {
+    pub(super) const fn new(encoded: Encoded, uses_old: bool, blocks: SpooledTempFile) -> Self {
+        Self { encoded, uses_old, blocks: Mutex::new(blocks) }
+    }
+
+    /// Bytes of its blocks.
+    pub(super) fn length(&self) -> u64 {
+        self.encoded.blocks.iter().map(|block| block.length).sum()
+    }
+
+    /// Appends its blocks to `out`.
+    pub(super) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.seek(SeekFrom::Start(0))?;
+        io::copy(&mut *blocks, out).map(|_| ())
+    }
+}
+
+/// Patches computed so far. Shared by reference between threads; a patch that two of them need is computed by one
+/// while the other waits.
+#[derive(Default)]
+pub struct UnitCache {
+    slots: Mutex<HashMap<Blake3, Slot>>,
+}
+
+type Slot = Arc<Mutex<Option<Arc<CachedUnit>>>>;
+
+impl UnitCache {
+    /// An empty cache. What it holds beyond memory lies in the scratch directories of the packs that were built with
+    /// it, so those must outlive it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The unit under `key`, and whether it was there; else what `encode` gives.
+    pub(super) fn get_or_encode(
+        &self,
+        key: Blake3,
+        encode: impl FnOnce() -> Result<CachedUnit, PackBuildError>,
+    ) -> Result<(Arc<CachedUnit>, bool), PackBuildError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(key).or_default())
+        };
+        let mut unit = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(unit) = &*unit {
+            return Ok((Arc::clone(unit), true));
+        }
+        let encoded = Arc::new(encode()?);
+        *unit = Some(Arc::clone(&encoded));
+        Ok((encoded, false))
+    }
+}
+
+/// The key of a unit: everything its bytes depend on.
+pub(super) fn key(effort: Effort, old: &[Blake3], new: &[Blake3]) -> Blake3 {
+    let mut text = ENCODER_VERSION.to_le_bytes().to_vec();
+    text.push(effort.number());
+    text.extend_from_slice(&(old.len() as u64).to_le_bytes());
+    old.iter().chain(new).for_each(|digest| text.extend_from_slice(digest.as_bytes()));
+    Blake3::of(&text)
+}

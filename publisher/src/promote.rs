@@ -1,0 +1,104 @@
+//! Moves a channel to a build that is in the site already.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lamplighter_client::format::layout;
+use lamplighter_client::format::objects::ObjectsIndex;
+use lamplighter_client::format::text::Time;
+use lamplighter_client::trust::VerifiedRelease;
+
+use crate::error::Error;
+use crate::head::{Moved, Mover, Terms};
+use crate::sign::{Role, Signers};
+use crate::site::documents::{manifest, named};
+use crate::site::{Site, SiteError, SiteWriter, Trust};
+use crate::watch::Watch;
+
+/// What is to be promoted.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The site.
+    pub site: &'a Path,
+    /// The app the site must belong to, if the caller knows it.
+    pub app: Option<&'a str>,
+    /// The channel to move.
+    pub channel: &'a str,
+    /// The build to offer.
+    pub build: u64,
+    /// Platforms to move; all that have the build where empty.
+    pub platforms: &'a [String],
+    /// Directory of the keys.
+    pub keys: Option<&'a Path>,
+    /// Days until the head is stale.
+    pub expires_days: u64,
+    /// The time of the run.
+    pub time: Time,
+}
+
+/// Moves the head of the channel to the releases of the build; rows of other platforms stay.
+///
+/// Every file the releases name must be there with its length; `publisher verify` reads them too.
+///
+/// # Errors
+/// No release of that build; one with missing files; a build below what the channel offers; keys clients do not trust.
+pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Moved, Error> {
+    let writer = SiteWriter::lock(request.site, watch.clone())?;
+    let trust = Trust::read(writer.site())?;
+    if let Some(app) = request.app {
+        trust.require_app(writer.site(), app)?;
+    }
+    trust.require_fresh(request.time)?;
+    let root = trust.root();
+    let signers =
+        Signers::load(Role::Channel, request.keys)?.trusted_by(&root.channel_role(request.channel), root.version)?;
+    let releases = releases(writer.site(), &trust, request)?;
+    let terms = Terms { channel: request.channel, time: request.time, expires_days: request.expires_days };
+    Ok(Mover { writer: &writer, trust: &trust, signers: &signers, watch: &*watch }.move_to(&terms, &releases)?)
+}
+
+fn releases(site: &Site, trust: &Trust, request: &Request<'_>) -> Result<Vec<VerifiedRelease>, SiteError> {
+    let published: Vec<String> = site
+        .releases()?
+        .into_iter()
+        .filter(|(build, _)| *build == request.build)
+        .map(|(_, platform)| platform)
+        .collect();
+    let wanted = if request.platforms.is_empty() { &published } else { request.platforms };
+    let missing: Vec<String> = wanted.iter().filter(|p| !published.contains(p)).cloned().collect();
+    if wanted.is_empty() || !missing.is_empty() {
+        return Err(SiteError::NoSuchBuild { build: request.build, platforms: missing });
+    }
+    let mut releases = Vec::new();
+    for platform in wanted {
+        let none = || SiteError::NoSuchBuild { build: request.build, platforms: vec![platform.clone()] };
+        let release = trust.release(site, request.build, platform)?.ok_or_else(none)?;
+        require_complete(site, &release)?;
+        releases.push(release);
+    }
+    Ok(releases)
+}
+
+/// Checks that every file `release` names is there: small ones by their digest, large ones by their length.
+///
+/// # Errors
+/// The first that is not.
+pub fn require_complete(site: &Site, release: &VerifiedRelease) -> Result<(), SiteError> {
+    let release = &release.release;
+    let manifest = manifest(site, release)?;
+    let name = layout::objects(release.build, &release.platform);
+    let index = ObjectsIndex::parse(&named(site, &name, &release.objects)?, &manifest)
+        .map_err(|e| SiteError::damaged(&name, e))?;
+    for notes in &release.notes {
+        named(site, &layout::notes(release.build, &release.platform, &notes.language), &notes.file)?;
+    }
+    let objects = index.objects().iter().map(|o| (layout::object(&o.blake3), o.length));
+    let packs = release.packs.iter().map(|p| (layout::pack(&p.header.blake3), p.length));
+    for (name, length) in objects.chain(packs) {
+        if site.length(&name) != Some(length) {
+            let found = site.length(&name).map_or("no such file".to_owned(), |l| format!("{l} bytes"));
+            return Err(SiteError::damaged(&name, format!("expected {length} bytes, found {found}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A site on disk: what is in it, read with the same distrust as a client's.
+//!
+//! [`Site`] reads, [`documents`] verifies, [`write`] is the only place that changes a site.
+
+pub mod documents;
+pub mod write;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use lamplighter_client::format::layout;
+use lamplighter_client::format::text::{is_token, number};
+
+use crate::error::Class;
+pub use documents::{SignedHead, Trust};
+pub use write::SiteWriter;
+
+/// Why a site cannot be read, or must not be changed in the way asked for.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SiteError {
+    #[error("{dir} is not a site: expected root/1.root, found {found}; `publisher init` makes a site")]
+    NotASite { dir: PathBuf, found: String },
+    #[error("{dir} has a root already, of app {app}; a site is made once")]
+    Exists { dir: PathBuf, app: String },
+    #[error("site {dir} belongs to another app: expected {expected}, found {found}")]
+    OtherApp { dir: PathBuf, expected: String, found: String },
+    #[error("site: cannot read {name}: {source}")]
+    Read { name: String, source: std::io::Error },
+    #[error("site: cannot write {name}: {source}; what clients see is as it was, run again once this is mended")]
+    Write { name: String, source: std::io::Error },
+    #[error("site: {name} is not what it should be: {detail}")]
+    Damaged { name: String, detail: String },
+    #[error("site: {name} is not signed as {by} asks: {detail}")]
+    NotTrusted { name: String, by: String, detail: String },
+    #[error("site: root version {version} expired at {expired}; sign a newer root first")]
+    RootExpired { version: u64, expired: String },
+    #[error(
+        "site: {name} is published with other content, and what is published never changes; use a new build number"
+    )]
+    Immutable { name: String },
+    #[error("site: a client on {platform} would refuse {name}: {detail}")]
+    Refused { name: String, platform: String, detail: String },
+    #[error("another publisher is at work on the site {dir}; wait for it to end")]
+    Locked { dir: PathBuf },
+    #[error(
+        "build {build} is not above the last one of {platform} on channel {channel}: expected {} or more, found {build}",
+        last + 1
+    )]
+    BuildTooLow { platform: String, channel: String, build: u64, last: u64 },
+    #[error(
+        "build {build} of {platform} is published already with another {what}: expected {expected}, found {found}; \
+         use a new build number"
+    )]
+    OtherContent { platform: String, build: u64, what: &'static str, expected: String, found: String },
+    #[error("the site has no release of build {build}{}; `publisher build-release` makes one", of_platforms(platforms))]
+    NoSuchBuild { build: u64, platforms: Vec<String> },
+}
+
+fn of_platforms(platforms: &[String]) -> String {
+    if platforms.is_empty() { String::new() } else { format!(" for {}", platforms.join(", ")) }
+}
+
+impl SiteError {
+    /// The class it belongs to.
+    pub fn class(&self) -> Class {
+        match self {
+            SiteError::Read { .. } | SiteError::Write { .. } => Class::Disk,
+            SiteError::NotTrusted { .. } | SiteError::RootExpired { .. } => Class::Trust,
+            SiteError::Refused { .. } => Class::Proof,
+            SiteError::Locked { .. } => Class::Locked,
+            _ => Class::Site,
+        }
+    }
+
+    /// A file that breaks the specification of its format, or is not the one a signed document names.
+    pub fn damaged(name: &str, detail: impl ToString) -> Self {
+        SiteError::Damaged { name: name.to_owned(), detail: detail.to_string() }
+    }
+}
+
+/// A site's directory.
+#[derive(Debug, Clone)]
+pub struct Site {
+    dir: PathBuf,
+}
+
+impl Site {
+    /// Opens `dir`, which must hold a first root.
+    ///
+    /// # Errors
+    /// [`SiteError::NotASite`].
+    pub fn open(dir: &Path) -> Result<Self, SiteError> {
+        let found = match std::fs::metadata(dir.join(layout::root(1))) {
+            Ok(metadata) if metadata.is_file() => return Ok(Self { dir: dir.to_owned() }),
+            Ok(_) => "a directory of that name".to_owned(),
+            Err(_) if !dir.exists() => "no such directory".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(SiteError::NotASite { dir: dir.to_owned(), found })
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the file `name` of the site lies.
+    pub fn path(&self, name: &str) -> PathBuf {
+        name.split('/').fold(self.dir.clone(), |path, part| path.join(part))
+    }
+
+    /// The file `name`, or none where it does not exist.
+    ///
+    /// # Errors
+    /// More than `cap_bytes`; the disk.
+    pub fn read(&self, name: &str, cap_bytes: u64) -> Result<Option<Vec<u8>>, SiteError> {
+        let error = |source| SiteError::Read { name: name.to_owned(), source };
+        let file = match File::open(self.path(name)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(error(e)),
+        };
+        let mut bytes = Vec::new();
+        file.take(cap_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(error)?;
+        if bytes.len() as u64 > cap_bytes {
+            return Err(SiteError::damaged(name, format!("expected at most {cap_bytes} bytes, found more")));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Length of the file `name`, or none where there is no such file.
+    pub fn length(&self, name: &str) -> Option<u64> {
+        std::fs::metadata(self.path(name)).ok().filter(|m| m.is_file()).map(|m| m.len())
+    }
+
+    /// Channels that have a head, in order.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn channels(&self) -> Result<Vec<String>, SiteError> {
+        let names = self.names("channels")?.into_iter();
+        Ok(names.filter_map(|n| n.strip_suffix(".head").filter(|c| is_token(c)).map(str::to_owned)).collect())
+    }
+
+    /// Builds and platforms that have a signed release, in order.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn releases(&self) -> Result<Vec<(u64, String)>, SiteError> {
+        let mut found = Vec::new();
+        for name in self.names("releases")? {
+            let Some(build) = number(&name) else { continue };
+            for platform in self.names(&format!("releases/{name}"))? {
+                if is_token(&platform) && self.length(&layout::release(build, &platform)).is_some() {
+                    found.push((build, platform));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Names in the directory `name`, in order; none where it does not exist.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn names(&self, name: &str) -> Result<Vec<String>, SiteError> {
+        let error = |source| SiteError::Read { name: name.to_owned(), source };
+        let entries = match std::fs::read_dir(self.path(name)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(error(e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry.map_err(error)?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+}

@@ -1,0 +1,140 @@
+#!/bin/sh
+# Installs what tests, lint and comparison need beyond cargo, on Debian and its relatives.
+#
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare (default: all three)
+#
+# Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
+# missing and the command that installs it, and fails. Prints nothing when nothing is missing.
+set -eu
+
+missing_packages=
+missing_other=
+status=0
+
+say() { printf 'setup: %s\n' "$*"; }
+
+# need PROGRAM PACKAGE: notes PACKAGE as missing unless PROGRAM is on the path (nginx lies in sbin).
+need() {
+    command -v "$1" >/dev/null 2>&1 && return 0
+    for dir in /usr/sbin /sbin; do
+        [ -x "$dir/$1" ] && return 0
+    done
+    missing_packages="$missing_packages $2"
+}
+
+need_component() {
+    cargo "$1" --version >/dev/null 2>&1 || missing_other="$missing_other; rustup component add $2"
+}
+
+# As root, or through a sudo that asks nothing.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        sudo -n env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1
+}
+
+# Debian starts a web server it installs; the tests start their own, so a newly installed one is put to rest.
+rest_nginx() {
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --now nginx >/dev/null 2>&1 || true
+    fi
+}
+
+install_packages() {
+    [ "$missing_packages" != " " ] || return 0
+    if ! may_install; then
+        say "missing:$missing_packages"
+        say "install with: sudo apt-get install$missing_packages"
+        status=1
+        return 0
+    fi
+    log=$(mktemp)
+    if ! as_root apt-get update -qq >"$log" 2>&1; then
+        say "apt-get update failed; trying with the package lists at hand"
+    fi
+    for package in $missing_packages; do
+        if as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1; then
+            say "installed $package"
+            [ "$package" != nginx ] || rest_nginx
+        else
+            say "could not install $package:"
+            tail -n 5 "$log"
+            status=1
+        fi
+    done
+    rm -f "$log"
+}
+
+install_cargo_deny() {
+    cargo deny --version >/dev/null 2>&1 && return 0
+    say "building cargo-deny (some minutes, once)"
+    log=$(mktemp)
+    # Without optimisation it builds in half the time and still checks in seconds.
+    if cargo install --quiet --locked --debug cargo-deny >"$log" 2>&1; then
+        say "installed cargo-deny into cargo's own folder"
+    else
+        say "could not install cargo-deny:"
+        tail -n 5 "$log"
+        status=1
+    fi
+    rm -f "$log"
+}
+
+group_test() {
+    need cc gcc
+    [ -e /usr/include/stdio.h ] || missing_packages="$missing_packages libc6-dev"
+    need diff diffutils
+    need minisign minisign
+    need nginx nginx
+    need b3sum b3sum
+    need python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || missing_packages="$missing_packages python3-pip"
+}
+
+group_lint() {
+    need cc gcc
+    need python3 python3
+    need git git
+    need_component fmt rustfmt
+    need_component clippy clippy
+    wants_deny=yes
+}
+
+group_compare() {
+    group_test
+    need bsdiff bsdiff
+    need zstd zstd
+    need strace strace
+    need time time
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+    say "cargo is missing: install Rust first"
+    exit 1
+fi
+wants_deny=no
+for group in "${@:-all}"; do
+    case $group in
+        test) group_test ;;
+        lint) group_lint ;;
+        compare) group_compare ;;
+        all) group_compare; group_lint ;;
+        *) say "unknown group $group: test, lint or compare"; exit 2 ;;
+    esac
+done
+# Two groups may miss the same package.
+missing_packages=$(printf ' %s' $(printf '%s\n' $missing_packages | sort -u))
+install_packages
+if [ -n "$missing_other" ]; then
+    say "missing, install with:${missing_other#;}"
+    status=1
+fi
+[ "$wants_deny" = no ] || [ "$status" != 0 ] || install_cargo_deny
+exit "$status"
