@@ -17,6 +17,9 @@
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
+//! exclude = [".DS_Store"]          # --exclude: globs for every platform, beside its own
+//! executable = []                  # --executable
+//! keep = []                        # --keep
 //!
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
@@ -109,6 +112,12 @@ pub struct Config {
     pub scratch: Option<PathBuf>,
     pub listen: Option<String>,
     #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub executable: Vec<String>,
+    #[serde(default)]
+    pub keep: Vec<String>,
+    #[serde(default)]
     pub notes: BTreeMap<String, PathBuf>,
     #[serde(default)]
     pub platform: BTreeMap<String, PlatformConfig>,
@@ -179,6 +188,9 @@ impl Config {
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
             listen: flags.listen.or(self.listen),
+            exclude: [self.exclude, flags.exclude].concat(),
+            executable: [self.executable, flags.executable].concat(),
+            keep: [self.keep, flags.keep].concat(),
             notes,
             platform: with_platform_flags(self.platform, flags.platform),
         }
@@ -273,11 +285,11 @@ impl Config {
         in_range("minimum_build", minimum, 0, build, "at most the build itself")
     }
 
-    /// Platforms to build, each with a directory.
+    /// Platforms to build, each with a directory and all globs that matter to it.
     ///
     /// # Errors
     /// None at all; a name that is no platform's; one without a directory.
-    pub fn platforms(&self) -> Result<&BTreeMap<String, PlatformConfig>, ConfigError> {
+    pub fn platforms(&self) -> Result<BTreeMap<String, PlatformConfig>, ConfigError> {
         if self.platform.is_empty() {
             return Err(ConfigError::NoPlatform);
         }
@@ -294,7 +306,13 @@ impl Config {
                 return Err(ConfigError::invalid(key, "1 to 64 characters, none of them a control character", bad));
             }
         }
-        Ok(&self.platform)
+        let with_common = |platform: &PlatformConfig| PlatformConfig {
+            exclude: [&self.exclude[..], &platform.exclude].concat(),
+            executable: [&self.executable[..], &platform.executable].concat(),
+            keep: [&self.keep[..], &platform.keep].concat(),
+            ..platform.clone()
+        };
+        Ok(self.platform.iter().map(|(name, platform)| (name.clone(), with_common(platform))).collect())
     }
 
     /// Release notes files by language.
@@ -397,6 +415,9 @@ mod tests {
         assert_eq!(config.platform.len(), 1);
         let linux = &config.platform["linux-x86_64"];
         assert_eq!((linux.dir.as_deref(), linux.entry.as_deref()), (Some(Path::new("else")), Some("bin/app")));
+        let common = Config { exclude: vec!["tests".to_owned()], ..Config::default() };
+        let platforms = config.with_flags(common).platforms().expect("platforms");
+        assert_eq!(platforms["linux-x86_64"].exclude, ["tests", "*.pdb"]);
     }
 
     #[test]
