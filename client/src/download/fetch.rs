@@ -6,7 +6,7 @@
 //! one bad mirror cannot spoil what the good ones deliver.
 
 use super::attempts::{Attempts, Choice};
-use super::error::looks_like_web_page;
+use super::error::{WrongContent, looks_like_web_page};
 use super::mirrors::{Mirror, Slot};
 use super::pump::{Message, Order, Pump, Wait};
 use super::{DownloadError, EXACT_BYTES_MAX, Shared};
@@ -61,7 +61,7 @@ pub(super) struct Fetch {
     /// Offset up to which bytes of this block ever came.
     furthest: u64,
     /// The last wrong delivery of this block.
-    wrong: Option<DownloadError>,
+    wrong: Option<Box<WrongContent>>,
 }
 
 /// The block that is not verified yet.
@@ -358,9 +358,9 @@ impl Fetch {
             Givers::None => "nowhere".into(),
         };
         let (name, start) = (self.name.clone(), self.block.start);
-        let wrong = DownloadError::WrongContent { name, site, start, end, expected, actual, web_page };
+        let wrong = Box::new(WrongContent { name, site, start, end, expected, actual, web_page });
         if self.block.givers == Givers::None {
-            return Err(wrong);
+            return Err(wrong.into());
         }
         self.shared.notice("wrong-content", &self.name, &wrong.to_string());
         self.wrong = Some(wrong);
@@ -377,9 +377,11 @@ impl Fetch {
 
     /// Why there is nobody left to ask.
     fn over(&mut self) -> DownloadError {
-        let failed = || self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
-        let none = || DownloadError::NoSource { name: self.name.clone() };
-        self.wrong.take().or_else(failed).unwrap_or_else(none)
+        if let Some(wrong) = self.wrong.take() {
+            return wrong.into();
+        }
+        let failed = self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
+        failed.unwrap_or_else(|| DownloadError::NoSource { name: self.name.clone() })
     }
 
     fn advance_to(&mut self, position: u64) {
