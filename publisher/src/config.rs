@@ -121,6 +121,9 @@ pub struct Config {
     pub notes: BTreeMap<String, PathBuf>,
     #[serde(default)]
     pub platform: BTreeMap<String, PlatformConfig>,
+    /// Platforms the file has a directory for, chosen or not; for errors.
+    #[serde(skip)]
+    known_platforms: Vec<String>,
 }
 
 /// One `[platform.NAME]` table.
@@ -192,6 +195,7 @@ impl Config {
             executable: [self.executable, flags.executable].concat(),
             keep: [self.keep, flags.keep].concat(),
             notes,
+            known_platforms: with_directory(&self.platform),
             platform: with_platform_flags(self.platform, flags.platform),
         }
     }
@@ -296,8 +300,7 @@ impl Config {
         for (name, platform) in &self.platform {
             token("platform", name)?;
             if platform.dir.is_none() {
-                let known: Vec<&str> =
-                    self.platform.iter().filter(|(_, p)| p.dir.is_some()).map(|(n, _)| n.as_str()).collect();
+                let known = [&self.known_platforms[..], &with_directory(&self.platform)].concat();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(ConfigError::UnknownPlatform { name: name.clone(), known });
             }
@@ -336,6 +339,10 @@ pub fn time_from(source_date_epoch: Option<&OsStr>) -> Result<Time, ConfigError>
     let seconds = text.to_str().and_then(number).and_then(|n| i64::try_from(n).ok());
     let found = || ConfigError::SourceDate { found: text.to_string_lossy().into_owned() };
     seconds.map(Time::from_seconds).ok_or_else(found)
+}
+
+fn with_directory(platforms: &BTreeMap<String, PlatformConfig>) -> Vec<String> {
+    platforms.iter().filter(|(_, platform)| platform.dir.is_some()).map(|(name, _)| name.clone()).collect()
 }
 
 /// Flags choose among the file's platforms, and may move their directories.
