@@ -6,9 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lamplighter_client::format::digest::Blake3;
+use lamplighter_client::format::document::DocumentError;
+use lamplighter_client::format::head::Head;
 use lamplighter_client::format::manifest::Manifest;
 use lamplighter_client::format::objects::{ObjectsIndex, StoredObject, decode};
 use lamplighter_client::format::path::RelPath;
+use lamplighter_client::format::release::Release;
+use lamplighter_client::format::root::Root;
+use lamplighter_client::format::signed::{PublicKey, Signature, SignedDocument};
 
 struct Format {
     /// Its directory.
@@ -30,11 +35,56 @@ struct Example<'a> {
 }
 
 const FORMATS: &[Format] = &[
+    Format { name: "head", shared: &["key.pub"], by_line: false, read: read_head },
     Format { name: "manifest", shared: &[], by_line: false, read: read_manifest },
     Format { name: "object", shared: &[], by_line: false, read: read_object },
     Format { name: "objects", shared: &["manifest.csv"], by_line: false, read: read_objects },
     Format { name: "path", shared: &[], by_line: true, read: read_path },
+    Format { name: "release", shared: &["key.pub"], by_line: false, read: read_release },
+    Format { name: "root", shared: &["key.pub"], by_line: false, read: read_root },
 ];
+
+/// Formats whose golden files are read by tests of their own: in `format::journal`, and in `pack_format.rs`.
+const ELSEWHERE: &[&str] = &["journal", "pack"];
+
+/// A signed document: verified with the key beside the examples, parsed, and its body written again.
+///
+/// Comments are free text, so what the signatures say is kept; what must come back is the body of the canonical form.
+fn read_signed(
+    example: &Example<'_>,
+    rewrite: impl Fn(&[u8]) -> Result<Vec<u8>, DocumentError>,
+) -> Result<Vec<u8>, String> {
+    let key = String::from_utf8(read(&example.dir.join("key.pub"))).expect("text");
+    let key = PublicKey::parse_file(&key).expect("a public key");
+    let document = SignedDocument::split(example.bytes, 1 << 20).map_err(|e| e.to_string())?;
+    if document.count_signers([&key]) == 0 {
+        return Err("not signed".into());
+    }
+    let body = rewrite(&document.body).map_err(|e| e.to_string())?;
+    // The signatures of what a later writer adds are over other bytes than those of what it means.
+    let known = if body == document.body { document.signatures } else { signatures_of(example, &body) };
+    Ok(SignedDocument { body, signatures: known }.to_bytes())
+}
+
+/// The signatures of the good file with this body.
+fn signatures_of(example: &Example<'_>, body: &[u8]) -> Vec<Signature> {
+    let good = names(&example.dir.join("good"));
+    let documents = good.iter().map(|name| SignedDocument::split(&read(&example.dir.join("good").join(name)), 1 << 20));
+    let same = documents.map(|d| d.expect("a good file")).find(|d| d.body == body);
+    same.map(|d| d.signatures).unwrap_or_default()
+}
+
+fn read_head(example: &Example<'_>) -> Result<Vec<u8>, String> {
+    read_signed(example, |body| Head::parse(body).map(|head| head.to_body()))
+}
+
+fn read_release(example: &Example<'_>) -> Result<Vec<u8>, String> {
+    read_signed(example, |body| Release::parse(body).map(|release| release.to_body()))
+}
+
+fn read_root(example: &Example<'_>) -> Result<Vec<u8>, String> {
+    read_signed(example, |body| Root::parse(body).map(|root| root.to_body()))
+}
 
 fn read_manifest(example: &Example<'_>) -> Result<Vec<u8>, String> {
     Manifest::parse(example.bytes).map(|manifest| manifest.to_bytes()).map_err(|e| e.to_string())
@@ -147,7 +197,8 @@ fn what_later_writers_may_add_is_ignored() {
 
 #[test]
 fn every_file_belongs_to_a_test() {
-    let formats: BTreeSet<String> = FORMATS.iter().map(|format| format.name.to_owned()).collect();
+    let here = FORMATS.iter().map(|format| format.name);
+    let formats: BTreeSet<String> = here.chain(ELSEWHERE.iter().copied()).map(str::to_owned).collect();
     assert_eq!(names(&fixtures()), formats);
     for format in FORMATS {
         let dir = fixtures().join(format.name);
@@ -183,4 +234,43 @@ fn no_two_files_are_equal() {
             }
         });
     }
+}
+
+/// The recipe of the specification: a body and its k-th signature cut out with sed, judged by the stock program.
+#[test]
+fn stock_minisign_verifies_every_signature_cut_out_with_sed() {
+    let recipe = r#"set -e; cd "$1"
+        sed '/^end$/q' "$2" > b
+        sed '1,/^end$/d' "$2" | sed -n "$((4 * $3 - 3)),$((4 * $3))p" > b.minisig
+        minisign -Vqm b -P "$4""#;
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = |document: &SignedDocument| match Root::parse(&document.body) {
+        Ok(root) => root.root.keys,
+        Err(_) => Vec::new(),
+    };
+    let mut verified = 0;
+    each("good", |format, path, example| {
+        if !["head", "release", "root"].contains(&format.name) {
+            return;
+        }
+        let document = SignedDocument::split(example.bytes, 1 << 20).expect("a good file");
+        let key = PublicKey::parse_file(&String::from_utf8(read(&example.dir.join("key.pub"))).expect("text"));
+        let mut keys = keys(&document);
+        keys.push(key.expect("a public key"));
+        for (index, signature) in document.signatures.iter().enumerate() {
+            let key = keys.iter().find(|key| key.verifies(&document.body, signature)).expect("its key is here");
+            let ok = |path: &Path| {
+                let mut command = std::process::Command::new("sh");
+                command.args(["-c", recipe, "sh"]).arg(dir.path()).arg(path);
+                command.arg((index + 1).to_string()).arg(key.to_base64());
+                command.status().expect("sh runs").success()
+            };
+            assert!(ok(&fs::canonicalize(path).expect("there")), "{} signature {}", path.display(), index + 1);
+            let altered = dir.path().join("altered");
+            fs::write(&altered, String::from_utf8_lossy(example.bytes).replace("app", "apq")).expect("written");
+            assert!(!ok(&altered), "an altered body must fail");
+            verified += 1;
+        }
+    });
+    assert_eq!(verified, 5, "one signature each, and two on another root");
 }
