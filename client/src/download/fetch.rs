@@ -2,8 +2,11 @@
 //!
 //! The file is taken block by block, each with its signed digest. Within a block a broken transfer goes on at the byte it
 //! had reached, so a block may come from several mirrors. If it then proves wrong nobody can be blamed; it is fetched again
-//! and, from then on, changing the mirror within it starts it over. So the next time there is exactly one to blame, and
-//! one bad mirror cannot spoil what the good ones deliver.
+//! and, from then on, whoever began it goes on with it, and changing the mirror starts it over. So the next time there is
+//! exactly one to blame, and one bad mirror cannot spoil what the good ones deliver.
+//!
+//! No validators (`If-Range`) are sent: names are immutable, mirrors have validators of their own, and the digest decides
+//! anyway.
 
 use super::attempts::{Attempts, Choice};
 use super::error::{WrongContent, looks_like_web_page};
@@ -271,7 +274,11 @@ impl Fetch {
         let mut restarted = false;
         while self.connection.is_none() {
             let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
-            let choice = self.attempts.choose(&standings, self.shared.policy.timing.now());
+            let kept = match self.block.givers {
+                Givers::One(mirror) if self.block.pure => Some(mirror),
+                _ => None,
+            };
+            let choice = self.attempts.choose(&standings, self.shared.policy.timing.now(), kept);
             let choice = choice.ok_or_else(|| self.over())?;
             let Some(slot) = self.shared.wait_for_slot(choice.mirror)? else { continue };
             restarted |= self.start_over_for(choice.mirror);
