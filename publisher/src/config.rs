@@ -123,7 +123,7 @@ pub struct Config {
     pub platform: BTreeMap<String, PlatformConfig>,
     /// Platforms the file has a directory for, chosen or not; for errors.
     #[serde(skip)]
-    known_platforms: Vec<String>,
+    pub known_platforms: Vec<String>,
 }
 
 /// One `[platform.NAME]` table.

@@ -47,15 +47,17 @@ fn publish_with(
     let platform = |(name, dir): &(&str, &str)| {
         ((*name).to_owned(), PlatformConfig { dir: Some(press.path(dir)), ..PlatformConfig::default() })
     };
-    let mut config = Config::default();
-    config.site = Some(press.path("site"));
-    config.keys = Some(press.path("keys"));
-    config.app = Some(APP.to_owned());
-    config.channel = Some("stable".to_owned());
-    config.build = Some(build);
-    config.version = Some(format!("{build}.0"));
-    config.jobs = Some(2);
-    config.platform = inputs.iter().map(platform).collect();
+    let mut config = Config {
+        site: Some(press.path("site")),
+        keys: Some(press.path("keys")),
+        app: Some(APP.to_owned()),
+        channel: Some("stable".to_owned()),
+        build: Some(build),
+        version: Some(format!("{build}.0")),
+        jobs: Some(2),
+        platform: inputs.iter().map(platform).collect(),
+        ..Config::default()
+    };
     change(&mut config);
     let request = Request::new(&config, true, Time::from_seconds(1_800_000_000)).expect("a request");
     build_release::run(&request, watch)

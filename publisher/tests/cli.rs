@@ -319,7 +319,7 @@ fn verify_reports_everything_that_is_wrong() {
     let flip = |name: &str| {
         let path = press.path("site").join(name);
         let mut bytes = fs::read(&path).expect("there");
-        let at = bytes.len() / 2;
+        let at = bytes.len() / 3;
         bytes[at] ^= 1;
         fs::write(path, bytes).expect("written");
     };

@@ -40,16 +40,18 @@ fn publish(dir: &std::path::Path, build: u64, killer: &Arc<Killer>) {
     let platform = |name: &str, input: String| {
         (name.to_owned(), PlatformConfig { dir: Some(dir.join(input)), ..PlatformConfig::default() })
     };
-    let mut config = Config::default();
-    config.site = Some(dir.join("site"));
-    config.keys = Some(dir.join("keys"));
-    config.app = Some(APP.to_owned());
-    config.channel = Some("stable".to_owned());
-    config.build = Some(build);
-    config.version = Some("1.0".to_owned());
-    config.jobs = Some(2);
-    config.notes.insert("en".to_owned(), dir.join("notes.md"));
-    config.platform = [platform(LINUX, format!("l{build}")), platform(WINDOWS, format!("w{build}"))].into();
+    let config = Config {
+        site: Some(dir.join("site")),
+        keys: Some(dir.join("keys")),
+        app: Some(APP.to_owned()),
+        channel: Some("stable".to_owned()),
+        build: Some(build),
+        version: Some("1.0".to_owned()),
+        jobs: Some(2),
+        notes: [("en".to_owned(), dir.join("notes.md"))].into(),
+        platform: [platform(LINUX, format!("l{build}")), platform(WINDOWS, format!("w{build}"))].into(),
+        ..Config::default()
+    };
     let request = Request::new(&config, true, Time::from_seconds(1_800_000_000)).expect("a request");
     build_release::run(&request, killer.clone()).expect("published");
 }
