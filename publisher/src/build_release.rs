@@ -4,7 +4,7 @@
 //!
 //! 1. the site is locked; its roots, and the keys at hand against them; build numbers against the channel's head;
 //! 2. every input directory is read;
-//! 3. for each platform objects, packs and the small files go into the site ([`release`]), none of which a client looks at
+//! 3. for each platform objects, packs and the small files go into the site (`release.rs`), none of which a client looks at
 //!    before a signed release names it;
 //! 4. a fresh install and the update from each base are tried with the client's code against what was written
 //!    ([`crate::proof`]);
@@ -116,7 +116,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let notes = read_notes(&request.notes)?;
     let temp_dir = writer.temp_dir();
     let scratch = Scratch::new(writer.site(), request.scratch.as_deref().unwrap_or(&temp_dir), watch.clone())
-        .map_err(|source| Error::Client { doing: "open the site", source })?;
+        .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
     let job = Job {
         request,
         writer: &writer,

@@ -43,13 +43,19 @@ impl ProofError {
 #[allow(missing_docs)]
 pub enum ProofDetail {
     #[error("the client stops: {0}")]
-    Client(#[from] ClientError),
+    Client(Box<ClientError>),
     #[error("expected the pack to do, found that the client went by {0}")]
     Route(&'static str),
     #[error("the tree cannot be read back: {0}")]
     Unreadable(String),
     #[error("the tree differs from the manifest: {0}")]
     Differs(String),
+}
+
+impl From<ClientError> for ProofDetail {
+    fn from(error: ClientError) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 /// A release and its manifest.

@@ -103,7 +103,7 @@ fn verify(site: &Site, request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<V
     verified.content(site, &releases, &*watch)?;
     if request.prove {
         let scratch = Scratch::new(site, request.scratch, watch.clone())
-            .map_err(|source| Error::Client { doing: "open the site", source })?;
+            .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
         verified.ways(site, &releases, &scratch, &*watch);
     }
     Ok(verified)

@@ -176,7 +176,7 @@ impl Job<'_> {
         let tree = match self.scratch.install(&base.release) {
             Ok(tree) => tree,
             Err(source) if source.class() == ClientClass::Disk => {
-                return Err(Error::Client { doing: "rebuild the tree of an old release", source });
+                return Err(Error::Client { doing: "rebuild the tree of an old release", source: Box::new(source) });
             }
             Err(error) => return skip(format!("its tree cannot be rebuilt: {error}")),
         };
