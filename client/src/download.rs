@@ -18,6 +18,8 @@ mod part;
 mod policy;
 mod pump;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use crate::format::digest::Blake3;
 use crate::progress::{Cancel, Event, Progress};
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use document::DocumentError;
-pub use error::DownloadError;
+pub use error::{DownloadError, WrongContent};
 pub use policy::{RetryPolicy, SystemTiming, Timing};
 pub use pump::READ_AHEAD_BYTES;
 pub use stream::VerifiedStream;

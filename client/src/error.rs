@@ -120,7 +120,7 @@ impl Error {
             Self::Pack { .. } | Self::PackManifest { .. } | Self::Patch { .. } => Class::NotTrusted,
             Self::WrongContent { .. } | Self::PinnedRoot { .. } => Class::NotTrusted,
             Self::Download(DownloadError::Cancelled) => Class::Cancelled,
-            Self::Download(DownloadError::WrongContent { web_page: false, .. }) => Class::NotTrusted,
+            Self::Download(DownloadError::WrongContent(wrong)) if !wrong.web_page => Class::NotTrusted,
             Self::Download(DownloadError::File { .. }) => Class::Disk,
             Self::Download(_) => Class::Network,
             Self::Source(_) => Class::Network,

@@ -161,6 +161,21 @@ fn a_good_mirror_is_not_blamed_for_the_half_another_delivered() {
 }
 
 #[test]
+fn a_shaky_good_mirror_and_a_shaky_liar_still_give_the_right_block() {
+    let bytes = noise(200_000, 10);
+    let (liar, good) = (Hostile::files(&[(NAME, &noise(200_000, 11))]), Hostile::files(&[(NAME, &bytes)]));
+    // Each breaks half way, each time, so that every block would be made of both.
+    liar.always(NAME, Fault::CutAfter(100_000));
+    good.always(NAME, Fault::CutAfter(100_000));
+    for servers in [[&liar, &good], [&good, &liar]] {
+        let setting = Setting::new(&servers);
+        let (length, digest) = signed(&bytes);
+        assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+        assert!(setting.downloader.requests() <= 8, "{}", setting.downloader.requests());
+    }
+}
+
+#[test]
 fn log_in_pages_are_called_by_their_name_and_forgotten_when_the_network_opens() {
     let bytes = noise(60_000, 7);
     let server = Hostile::files(&[(NAME, &bytes), ("channels/stable.head", b"lamplighter-head,1\n")]);

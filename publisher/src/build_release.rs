@@ -85,7 +85,7 @@ impl Request {
             move_channel,
             build,
             version: config.version()?.to_owned(),
-            platforms: config.platforms()?.clone(),
+            platforms: config.platforms()?,
             bases: config.bases()?,
             jobs: config.jobs()?,
             effort: config.effort()?,

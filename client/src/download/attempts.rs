@@ -54,9 +54,10 @@ impl Attempts {
 
     /// The mirror to ask next, or none if all have had their chances.
     ///
-    /// One that lied about this block comes last; else the one that can be used soonest, where having lied before weighs
-    /// as much as a wait; else the one that failed least; else the one named first.
-    pub(super) fn choose(&self, standings: &[Standing], now: Duration) -> Option<Choice> {
+    /// `kept` stays if it can be used at all. Else one that lied about this block comes last; else the one that can be used
+    /// soonest, where having lied before weighs as much as a wait; else the one that failed least; else the one named
+    /// first.
+    pub(super) fn choose(&self, standings: &[Standing], now: Duration, kept: Option<usize>) -> Option<Choice> {
         let usable = |own: &Own, standing: &Standing| {
             let down = own.tries > 0 && standing.failures >= self.tries_max;
             !own.out && !down && own.lies < LIES_MAX && own.tries < self.tries_max
@@ -66,7 +67,8 @@ impl Attempts {
         };
         let pairs = self.mirrors.iter().zip(standings).enumerate();
         let best = pairs.filter(|(_, (own, standing))| usable(own, standing));
-        let (mirror, (own, _)) = best.min_by_key(|(index, (own, standing))| (cost(own, standing), *index))?;
+        let (mirror, (own, _)) =
+            best.min_by_key(|(index, (own, standing))| (kept != Some(*index), cost(own, standing), *index))?;
         Some(Choice { mirror, refetch: own.lies > 0, whole: own.whole_only })
     }
 
@@ -147,7 +149,7 @@ mod tests {
     }
 
     fn next(attempts: &Attempts, standings: &[Standing]) -> Option<usize> {
-        attempts.choose(standings, NOW).map(|choice| choice.mirror)
+        attempts.choose(standings, NOW, None).map(|choice| choice.mirror)
     }
 
     #[test]
@@ -179,14 +181,14 @@ mod tests {
     fn liars_come_last_and_get_one_more_chance_past_the_caches() {
         let (mut a, s) = attempts(2);
         a.lied(0);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 1, refetch: false, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 1, refetch: false, whole: false }));
         a.lied(1);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: true, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: true, whole: false }));
         a.lied(0);
         a.lied(1);
-        assert_eq!(a.choose(&s, NOW), None);
+        assert_eq!(a.choose(&s, NOW, None), None);
         a.accepted(None);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: false, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: false }));
     }
 
     #[test]
@@ -199,6 +201,15 @@ mod tests {
         s[0].next_slot = NOW + Duration::from_secs(60);
         s[2].next_slot = NOW + Duration::from_secs(60);
         assert_eq!(next(&a, &s), Some(1));
+    }
+
+    #[test]
+    fn a_mirror_is_kept_while_it_can_be_used() {
+        let (mut a, mut s) = attempts(2);
+        (s[1].failures, s[1].next_slot) = (1, NOW + Duration::from_secs(50));
+        assert_eq!(a.choose(&s, NOW, Some(1)).map(|choice| choice.mirror), Some(1));
+        a.give_up(1);
+        assert_eq!(a.choose(&s, NOW, Some(1)).map(|choice| choice.mirror), Some(0));
     }
 
     #[test]
@@ -237,6 +248,6 @@ mod tests {
     fn a_mirror_that_gets_ranges_wrong_is_asked_for_the_whole_file() {
         let (mut a, s) = attempts(1);
         a.failed(0, trouble(Trouble::Range { expected: 5, actual: "206".into() }));
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: false, whole: true }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: true }));
     }
 }

@@ -96,7 +96,7 @@ impl Errand<'_> {
         loop {
             let now = self.shared.policy.timing.now();
             let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
-            let Some(choice) = self.attempts.choose(&standings, now) else { return Ok(None) };
+            let Some(choice) = self.attempts.choose(&standings, now, None) else { return Ok(None) };
             if self.attempts.is_first(choice.mirror) {
                 return Ok(Some((choice.mirror, self.shared.mirrors[choice.mirror].at_once(&self.shared.policy))));
             }

@@ -2,11 +2,14 @@
 //!
 //! The file is taken block by block, each with its signed digest. Within a block a broken transfer goes on at the byte it
 //! had reached, so a block may come from several mirrors. If it then proves wrong nobody can be blamed; it is fetched again
-//! and, from then on, changing the mirror within it starts it over. So the next time there is exactly one to blame, and
-//! one bad mirror cannot spoil what the good ones deliver.
+//! and, from then on, whoever began it goes on with it, and changing the mirror starts it over. So the next time there is
+//! exactly one to blame, and one bad mirror cannot spoil what the good ones deliver.
+//!
+//! No validators (`If-Range`) are sent: names are immutable, mirrors have validators of their own, and the digest decides
+//! anyway.
 
 use super::attempts::{Attempts, Choice};
-use super::error::looks_like_web_page;
+use super::error::{WrongContent, looks_like_web_page};
 use super::mirrors::{Mirror, Slot};
 use super::pump::{Message, Order, Pump, Wait};
 use super::{DownloadError, EXACT_BYTES_MAX, Shared};
@@ -61,7 +64,7 @@ pub(super) struct Fetch {
     /// Offset up to which bytes of this block ever came.
     furthest: u64,
     /// The last wrong delivery of this block.
-    wrong: Option<DownloadError>,
+    wrong: Option<Box<WrongContent>>,
 }
 
 /// The block that is not verified yet.
@@ -271,7 +274,11 @@ impl Fetch {
         let mut restarted = false;
         while self.connection.is_none() {
             let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
-            let choice = self.attempts.choose(&standings, self.shared.policy.timing.now());
+            let kept = match self.block.givers {
+                Givers::One(mirror) if self.block.pure => Some(mirror),
+                _ => None,
+            };
+            let choice = self.attempts.choose(&standings, self.shared.policy.timing.now(), kept);
             let choice = choice.ok_or_else(|| self.over())?;
             let Some(slot) = self.shared.wait_for_slot(choice.mirror)? else { continue };
             restarted |= self.start_over_for(choice.mirror);
@@ -358,9 +365,9 @@ impl Fetch {
             Givers::None => "nowhere".into(),
         };
         let (name, start) = (self.name.clone(), self.block.start);
-        let wrong = DownloadError::WrongContent { name, site, start, end, expected, actual, web_page };
+        let wrong = Box::new(WrongContent { name, site, start, end, expected, actual, web_page });
         if self.block.givers == Givers::None {
-            return Err(wrong);
+            return Err(wrong.into());
         }
         self.shared.notice("wrong-content", &self.name, &wrong.to_string());
         self.wrong = Some(wrong);
@@ -377,9 +384,11 @@ impl Fetch {
 
     /// Why there is nobody left to ask.
     fn over(&mut self) -> DownloadError {
-        let failed = || self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
-        let none = || DownloadError::NoSource { name: self.name.clone() };
-        self.wrong.take().or_else(failed).unwrap_or_else(none)
+        if let Some(wrong) = self.wrong.take() {
+            return wrong.into();
+        }
+        let failed = self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
+        failed.unwrap_or_else(|| DownloadError::NoSource { name: self.name.clone() })
     }
 
     fn advance_to(&mut self, position: u64) {

@@ -239,6 +239,12 @@ impl Journal {
         parse::body(&records(body)?)
     }
 
+    /// The op of a path of the tree.
+    pub fn tree_op(&self, path: &EntryPath) -> Option<&JournalOp> {
+        let index = self.ops.binary_search_by(|op| (op.area, &op.path).cmp(&(Area::Tree, path))).ok()?;
+        self.ops.get(index)
+    }
+
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = String::with_capacity(200 + self.ops.len() * 300);

@@ -237,18 +237,29 @@ impl<'a> Run<'a> {
     }
 }
 
+/// `result`, or `absent` where a link on the way is one that the journal itself puts there or takes away: on that side
+/// of the transaction nothing lies below it.
+pub(super) fn absent_below_own_link<T>(journal: &Journal, result: Result<T, FsError>, absent: T) -> Result<T, FsError> {
+    match result {
+        Err(FsError::LinkOnTheWay { place })
+            if EntryPath::from_path(place.path()).is_some_and(|path| journal.tree_op(&path).is_some()) =>
+        {
+            Ok(absent)
+        }
+        result => result,
+    }
+}
+
 pub(super) fn changed(op: &JournalOp, expected: &str, found: &str) -> TreeError {
     TreeError::ChangedMeanwhile { path: op.path.to_string(), expected: expected.into(), found: found.into() }
 }
 
-/// An empty directory that cannot be removed, or one that is not empty, does no harm where nothing else must come.
+/// A directory that is not empty, or that a program is in, does no harm where nothing else must come.
 fn may_stay(error: &FsError) -> bool {
-    matches!(
+    let used = error.kind() == io::ErrorKind::PermissionDenied && cfg!(windows);
+    used || matches!(
         error.kind(),
-        io::ErrorKind::DirectoryNotEmpty
-            | io::ErrorKind::AlreadyExists
-            | io::ErrorKind::ResourceBusy
-            | io::ErrorKind::PermissionDenied
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy
     )
 }
 

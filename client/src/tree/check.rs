@@ -99,9 +99,7 @@ fn observe_all(fs: &dyn Fs, ops: &[Op]) -> Result<Vec<Observed>, TreeError> {
     let goes = ops.iter().filter(|op| matches!(op, Op::Remove { .. } | Op::Directory { .. }));
     let goes: HashSet<Place> = goes.map(|op| Place::tree(op.path())).collect();
     let one = |op: &Op| match scan::observe(fs, &Place::tree(op.path())) {
-        Err(FsError::LinkOnTheWay { place }) if goes.contains(&place) => {
-            Ok(Observed { thing: Some(Thing::Absent), stamp: None })
-        }
+        Err(FsError::LinkOnTheWay { place }) if goes.contains(&place) => Ok(Observed::ABSENT),
         result => result,
     };
     Ok(ops.par_iter().map(one).collect::<Result<_, _>>()?)

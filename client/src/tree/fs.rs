@@ -24,6 +24,8 @@ use crate::format::path::RelPath;
 
 #[cfg(any(not(unix), test))]
 mod portable;
+#[cfg(all(unix, test))]
+mod tests;
 #[cfg(unix)]
 mod unix;
 

@@ -7,7 +7,7 @@ use super::decide::{Current, Direction, Facts, decide};
 use super::error::TreeError;
 use super::fs::{self, Place};
 use super::order::Side;
-use super::scan::{self, Depth, Finding};
+use super::scan::{self, Depth, Finding, Observed};
 use super::transaction::CommitReport;
 use super::{Tree, TreeLock, layout};
 use crate::format::journal::{JOURNAL_BYTES_MAX, Journal, JournalError, JournalOp, Thing};
@@ -138,7 +138,8 @@ fn classify(tree: &Tree, journal: &Journal) -> Result<Vec<Known>, TreeError> {
 
 fn classify_one(tree: &Tree, journal: &Journal, index: usize, op: &JournalOp) -> Result<Known, TreeError> {
     let fs = tree.fs();
-    let target = scan::observe(fs, &layout::target(op.area, &op.path)?)?;
+    let target = scan::observe(fs, &layout::target(op.area, &op.path)?);
+    let target = apply::absent_below_own_link(journal, target, Observed::ABSENT)?;
     let current = Current::of(op, target.thing.as_ref());
     let holds = |place: &Place, thing: &Thing| {
         scan::observe(fs, place).map(|found| found.thing.is_some_and(|t| t.same_content(thing)))

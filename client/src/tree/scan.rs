@@ -111,10 +111,15 @@ pub(super) struct Observed {
     pub(super) stamp: Option<Stamp>,
 }
 
+impl Observed {
+    /// Nothing is there.
+    pub(super) const ABSENT: Self = Self { thing: Some(Thing::Absent), stamp: None };
+}
+
 /// Looks at one entry and reads it to its end.
 pub(super) fn observe(fs: &dyn Fs, at: &Place) -> Result<Observed, FsError> {
     let (thing, metadata) = match fs.look(at)? {
-        Entry::Absent => return Ok(Observed { thing: Some(Thing::Absent), stamp: None }),
+        Entry::Absent => return Ok(Observed::ABSENT),
         Entry::File(mut file, metadata) => {
             let mut pass = Pass { progress: &Silent, cancel: &Cancel::default(), left: 0 };
             let (size, blake3) = pass.blake3(&mut *file, at, metadata.size())?;

@@ -93,3 +93,46 @@ proptest! {
         }
     }
 }
+
+/// Golden files of one kind, with the last cell that `expected.csv` has for each.
+fn golden(kind: &str) -> Vec<(String, Vec<u8>, String)> {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/formats/journal/v1").join(kind);
+    let table = std::fs::read(dir.join("expected.csv")).unwrap_or_default();
+    let rows = records(&table).expect("a table");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&dir).expect("listed") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
+        if name == "expected.csv" {
+            continue;
+        }
+        let expected = rows.iter().find(|row| row[0] == name).map(|row| row[1].clone()).unwrap_or_default();
+        files.push((name.clone(), std::fs::read(dir.join(name)).expect("read"), expected));
+    }
+    assert!(table.is_empty() || files.len() + 1 == rows.len(), "expected.csv of {kind} names each file once");
+    files
+}
+
+#[test]
+fn good_files_are_read_and_written_back_unchanged() {
+    for (name, bytes, _) in golden("good") {
+        let journal = Journal::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(journal.to_bytes(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn bad_files_are_refused_for_the_reason_they_are_named_after() {
+    for (name, bytes, expected) in golden("bad") {
+        let error = Journal::parse(&bytes).expect_err(&name).to_string();
+        assert!(!expected.is_empty() && error.contains(&expected), "{name}: expected {expected:?}, found {error:?}");
+    }
+}
+
+#[test]
+fn what_later_writers_may_add_is_ignored() {
+    let good = golden("good");
+    for (name, bytes, same_as) in golden("later") {
+        let (_, same, _) = good.iter().find(|(good, ..)| *good == same_as).expect("a good file");
+        assert_eq!(Journal::parse(&bytes), Journal::parse(same), "{name}");
+    }
+}

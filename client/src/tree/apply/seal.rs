@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Run, changed};
+use super::{Run, absent_below_own_link, changed};
 use crate::format::journal::{Backup, Journal, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{self, Existing, FileKind, Fs, FsError, Place};
 use crate::tree::order::Side;
+use crate::tree::scan::Observed;
 use crate::tree::transaction::{CommitReport, Kept};
 use crate::tree::{Tree, layout, scan};
 
@@ -26,7 +27,7 @@ impl Run<'_> {
             touched.extend(target.parent());
         }
         let existing: BTreeSet<Place> =
-            touched.iter().map(|place| existing_directory(self.fs, place)).collect::<Result<_, _>>()?;
+            touched.iter().map(|place| self.existing_directory(place)).collect::<Result<_, _>>()?;
         for place in &existing {
             self.fs.sync_dir(place)?;
         }
@@ -40,10 +41,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// `place`, or the nearest directory above it that is there.
+    fn existing_directory(&self, place: &Place) -> Result<Place, FsError> {
+        let found = absent_below_own_link(self.journal, self.fs.metadata(place), None)?;
+        match place.parent() {
+            Some(parent) if found.is_none_or(|m| m.kind != FileKind::Directory) => self.existing_directory(&parent),
+            _ => Ok(place.clone()),
+        }
+    }
+
     fn check_goal(&self, op: usize) -> Result<(), TreeError> {
         let (entry, target) = (self.op(op), self.target(op)?);
         let goal = self.goal.goal(entry);
-        let found = self.fs.metadata(&target)?;
+        let found = absent_below_own_link(self.journal, self.fs.metadata(&target), None)?;
         let right = match goal {
             // A directory the user put something in stays.
             Thing::Absent => found.is_none_or(|m| m.kind == FileKind::Directory),
@@ -68,7 +78,8 @@ impl Run<'_> {
                 continue;
             }
             let (target, kept) = (self.target(op)?, layout::backup(self.journal, op)?);
-            let back = scan::observe(self.fs, &target)?.thing.is_some_and(|t| t.same_content(&entry.before));
+            let seen = absent_below_own_link(self.journal, scan::observe(self.fs, &target), Observed::ABSENT)?;
+            let back = seen.thing.is_some_and(|t| t.same_content(&entry.before));
             match self.fs.metadata(&kept)?.map(|m| m.kind) {
                 Some(FileKind::Directory) => remove_if_empty(self.fs, &kept)?,
                 Some(_) if back => self.fs.remove_file(&kept)?,
@@ -82,14 +93,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// `place`, or the nearest directory above it that is there.
-fn existing_directory(fs: &dyn Fs, place: &Place) -> Result<Place, FsError> {
-    if fs.metadata(place)?.is_some_and(|m| m.kind == FileKind::Directory) {
-        return Ok(place.clone());
-    }
-    place.parent().map_or_else(|| Ok(place.clone()), |parent| existing_directory(fs, &parent))
 }
 
 fn remove_if_empty(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {

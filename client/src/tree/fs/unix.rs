@@ -31,13 +31,27 @@ pub(super) struct UnixFs {
     tree_path: PathBuf,
     state: OnceLock<OwnedFd>,
     state_path: PathBuf,
+    /// Whether a path is tried in one call before it is walked.
+    at_once: bool,
 }
 
 impl UnixFs {
     pub(super) fn open(tree: &Path, state: &Path) -> Result<Self, FsError> {
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let handle = fs::open(tree, flags, Mode::empty()).map_err(|e| FsError::io("open", &Place::tree_root(), e))?;
-        Ok(Self { tree: handle, tree_path: tree.into(), state: OnceLock::new(), state_path: state.into() })
+        Ok(Self {
+            tree: handle,
+            tree_path: tree.into(),
+            state: OnceLock::new(),
+            state_path: state.into(),
+            at_once: true,
+        })
+    }
+
+    /// As on a kernel that cannot resolve a path in one call.
+    #[cfg(test)]
+    pub(super) fn walking(tree: &Path, state: &Path) -> Result<Self, FsError> {
+        Ok(Self { at_once: false, ..Self::open(tree, state)? })
     }
 
     fn root(&self, base: Base) -> Result<&OwnedFd, Errno> {
@@ -60,7 +74,7 @@ impl UnixFs {
         if place.path().as_os_str().is_empty() {
             return fs::openat(root, c".", DIRECTORY, Mode::empty()).map_err(error);
         }
-        match resolve_at_once(root, place.path()) {
+        match self.at_once.then(|| resolve_at_once(root, place.path())).flatten() {
             Some(Ok(handle)) => Ok(handle),
             Some(Err(e)) if !matches!(e, Errno::LOOP | Errno::NOTDIR | Errno::AGAIN) => Err(error(e)),
             _ => walk(root, place),

@@ -1,0 +1,214 @@
+//! A file system over the real one that fails or dies at the k-th changing call, and never waits for the disk.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lamplighter_client::tree::fs::{
+    self, Directory, Entry, Existing, Fs, FsError, LockGuard, Metadata, Place, WriteFile,
+};
+
+/// What happens at the chosen call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process ends: neither this nor any later call does anything.
+    Die,
+    /// This call alone fails.
+    Fail(io::ErrorKind),
+}
+
+/// Counts changing calls over all file systems that share it.
+pub(crate) struct Control {
+    calls: AtomicU64,
+    at: u64,
+    fault: Fault,
+}
+
+impl Control {
+    /// A control that only counts.
+    pub(crate) fn counting() -> Arc<Self> {
+        Self::at(u64::MAX, Fault::Die)
+    }
+
+    /// A control with `fault` at the changing call number `at`, from 0.
+    pub(crate) fn at(at: u64, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { calls: AtomicU64::new(0), at, fault })
+    }
+
+    /// Changing calls so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn change(&self) -> io::Result<()> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.fault {
+            Fault::Die if call >= self.at => Err(io::Error::other("the process has ended")),
+            Fault::Fail(kind) if call == self.at => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let dead = self.fault == Fault::Die && self.calls() > self.at;
+        if dead { Err(io::Error::other("the process has ended")) } else { Ok(()) }
+    }
+}
+
+pub(crate) struct FaultyFs {
+    inner: Box<dyn Fs>,
+    control: Arc<Control>,
+    hard_links: bool,
+}
+
+impl FaultyFs {
+    pub(crate) fn open(root: &Path, state: &Path, control: Arc<Control>) -> Box<dyn Fs> {
+        let inner = fs::system(root, state).expect("a tree");
+        Box::new(Self { inner, control, hard_links: true })
+    }
+
+    /// The same on a volume without hard links.
+    pub(crate) fn open_without_links(root: &Path, state: &Path, control: Arc<Control>) -> Box<dyn Fs> {
+        let inner = fs::system(root, state).expect("a tree");
+        Box::new(Self { inner, control, hard_links: false })
+    }
+
+    fn look(&self, at: &Place) -> Result<(), FsError> {
+        self.control.look().map_err(|e| FsError::io("look at", at, e))
+    }
+
+    fn change(&self, call: &'static str, at: &Place) -> Result<(), FsError> {
+        self.control.change().map_err(|e| FsError::io(call, at, e))
+    }
+}
+
+struct FaultyFile {
+    inner: Box<dyn WriteFile>,
+    control: Arc<Control>,
+}
+
+impl Write for FaultyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(e) = self.control.change() {
+            // Half of it arrived.
+            let _ = self.inner.write(&bytes[..bytes.len() / 2]);
+            return Err(e);
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl WriteFile for FaultyFile {
+    fn set_mode(&mut self, mode: u32) -> io::Result<()> {
+        self.control.change()?;
+        self.inner.set_mode(mode)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.control.change()
+    }
+}
+
+impl Fs for FaultyFs {
+    fn metadata(&self, at: &Place) -> Result<Option<Metadata>, FsError> {
+        self.look(at)?;
+        self.inner.metadata(at)
+    }
+
+    fn look(&self, at: &Place) -> Result<Entry, FsError> {
+        FaultyFs::look(self, at)?;
+        self.inner.look(at)
+    }
+
+    fn directory(&self, at: &Place) -> Result<Option<Box<dyn Directory>>, FsError> {
+        FaultyFs::look(self, at)?;
+        self.inner.directory(at)
+    }
+
+    fn list(&self, at: &Place) -> Result<Vec<OsString>, FsError> {
+        FaultyFs::look(self, at)?;
+        self.inner.list(at)
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, FsError> {
+        self.inner.free_bytes()
+    }
+
+    fn probe_directory(&self, at: &Place) -> Result<(), FsError> {
+        FaultyFs::look(self, at)?;
+        self.inner.probe_directory(at)
+    }
+
+    fn probe_file(&self, at: &Place) -> Result<(), FsError> {
+        FaultyFs::look(self, at)?;
+        self.inner.probe_file(at)
+    }
+
+    fn prepare_state(&self) -> Result<(), FsError> {
+        self.change("prepare", &Place::state_root())?;
+        self.inner.prepare_state()
+    }
+
+    fn lock(&self, at: &Place, wait: Duration) -> Result<Option<LockGuard>, FsError> {
+        self.change("lock", at)?;
+        self.inner.lock(at, wait)
+    }
+
+    fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
+        self.change("create", at)?;
+        Ok(Box::new(FaultyFile { inner: self.inner.create_file(at)?, control: self.control.clone() }))
+    }
+
+    fn create_dir(&self, at: &Place, mode: u32) -> Result<(), FsError> {
+        self.change("create directory", at)?;
+        self.inner.create_dir(at, mode)
+    }
+
+    fn symlink(&self, destination: &[u8], at: &Place) -> Result<(), FsError> {
+        self.change("create link", at)?;
+        self.inner.symlink(destination, at)
+    }
+
+    fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
+        self.change("link", from)?;
+        if !self.hard_links {
+            return Err(FsError::io("link", from, io::Error::from(io::ErrorKind::Unsupported)));
+        }
+        self.inner.hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Place, to: &Place, existing: Existing) -> Result<(), FsError> {
+        self.change("rename", to)?;
+        self.inner.rename(from, to, existing)
+    }
+
+    fn remove_file(&self, at: &Place) -> Result<(), FsError> {
+        self.change("remove", at)?;
+        self.inner.remove_file(at)
+    }
+
+    fn remove_dir(&self, at: &Place) -> Result<(), FsError> {
+        self.change("remove directory", at)?;
+        self.inner.remove_dir(at)
+    }
+
+    fn set_mode(&self, at: &Place, mode: u32) -> Result<(), FsError> {
+        self.change("set mode", at)?;
+        self.inner.set_mode(at, mode)
+    }
+
+    fn sync_file(&self, at: &Place) -> Result<(), FsError> {
+        self.change("flush", at)
+    }
+
+    fn sync_dir(&self, at: &Place) -> Result<(), FsError> {
+        self.change("flush directory", at)
+    }
+}
