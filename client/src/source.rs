@@ -198,6 +198,17 @@ impl SourceError {
         matches!(self, Self::Transient { trouble: Trouble::Encoded(_), .. })
     }
 
+    /// The same, said of the file `subject`.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        match &mut self {
+            Self::NotFound { name, .. }
+            | Self::Forbidden { name, .. }
+            | Self::Transient { name, .. }
+            | Self::Fatal { name, .. } => *name = subject.into(),
+        }
+        self
+    }
+
     pub(crate) fn transient(name: &str, site: &str, trouble: Trouble) -> Self {
         Self::Transient { name: name.into(), site: site.into(), trouble, retry_after: None }
     }

@@ -114,7 +114,7 @@ impl Fetch {
 
     /// The file from `start` on, whatever its length.
     pub(super) fn open_ended(shared: Arc<Shared>, name: &str, start: u64) -> Self {
-        let attempts = Attempts::new(shared.mirrors.len(), shared.policy.tries_max, &shared.policy);
+        let attempts = Attempts::content(shared.mirrors.len(), &shared.policy);
         Self {
             shared,
             name: name.into(),
@@ -387,7 +387,9 @@ impl Fetch {
         if let Some(wrong) = self.wrong.take() {
             return wrong.into();
         }
-        let failed = self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
+        // One that is down may not have been asked at all; then what it failed with before is what there is to say.
+        let earlier = || self.shared.mirrors.iter().find_map(Mirror::last_error).map(|error| error.about(&self.name));
+        let failed = self.attempts.error().or_else(earlier).map(|error| DownloadError::Source(Box::new(error)));
         failed.unwrap_or_else(|| DownloadError::NoSource { name: self.name.clone() })
     }
 
@@ -471,8 +473,8 @@ impl Shared {
             SourceError::NotFound { .. } | SourceError::Forbidden { .. } => mirror.worked(slot),
             SourceError::Transient { trouble: Trouble::Range { .. }, .. } => mirror.worked(slot),
             SourceError::Transient { .. } if error.is_mirror_fault() => mirror.lied(),
-            SourceError::Transient { retry_after, .. } => mirror.failed(slot, &self.policy, *retry_after),
-            SourceError::Fatal { .. } => mirror.failed(slot, &self.policy, None),
+            SourceError::Transient { retry_after, .. } => mirror.failed(slot, &self.policy, *retry_after, error),
+            SourceError::Fatal { .. } => mirror.failed(slot, &self.policy, None, error),
         }
     }
 }
