@@ -22,23 +22,38 @@ pub struct Run {
 
 /// Runs in the order of new, without overlap, each as long as it can be.
 ///
+/// Where old holds the same stretch several times, the place that continues the last run is preferred.
+///
 /// # Errors
 /// Reading.
 pub fn runs(old: &mut Side<'_>, new: &mut Side<'_>, hits: &[Hit]) -> Result<Vec<Run>, DiffError> {
     let mut runs: Vec<Run> = Vec::new();
     let mut covered = 0;
+    let mut shift = 0;
     for hit in hits {
         if hit.new < covered + SAMPLE_BYTES as u64 {
             continue;
         }
-        let back = extend_back(old, new, hit, covered)?;
-        let ahead = extend_ahead(old, new, hit)?;
-        if back + ahead >= RUN_BYTES_MIN {
-            runs.push(Run { new: hit.new - back, old: hit.old - back, length: back + ahead });
-            covered = hit.new + ahead;
+        let goes_on = hit.new.checked_add_signed(shift).filter(|at| (1..=old.length).contains(at));
+        let places = goes_on.filter(|at| *at != hit.old).into_iter().chain([hit.old]);
+        for place in places {
+            let run = extend(old, new, Hit { old: place, ..*hit }, covered)?;
+            if run.length >= RUN_BYTES_MIN {
+                runs.push(run);
+                covered = run.new + run.length;
+                shift = run.old as i64 - run.new as i64;
+                break;
+            }
         }
     }
     Ok(runs)
+}
+
+/// The equal bytes around a hit, not before `floor` in new.
+fn extend(old: &mut Side<'_>, new: &mut Side<'_>, hit: Hit, floor: u64) -> Result<Run, DiffError> {
+    let back = extend_back(old, new, &hit, floor)?;
+    let ahead = extend_ahead(old, new, &hit)?;
+    Ok(Run { new: hit.new - back, old: hit.old - back, length: back + ahead })
 }
 
 fn extend_ahead(old: &mut Side<'_>, new: &mut Side<'_>, hit: &Hit) -> Result<u64, DiffError> {
@@ -84,16 +99,29 @@ mod tests {
     use super::super::samples::{hits, tests::noise};
     use super::*;
 
+    fn find(old: &[u8], new: &[u8]) -> Vec<Run> {
+        let (mut old_bytes, mut new_bytes) = (old, new);
+        let mut old_side = Side { length: old.len() as u64, bytes: &mut old_bytes };
+        let mut new_side = Side { length: new.len() as u64, bytes: &mut new_bytes };
+        let hits = hits(&mut old_side, &mut new_side).expect("read");
+        runs(&mut old_side, &mut new_side, &hits).expect("read")
+    }
+
+    #[test]
+    fn repeated_content_keeps_to_the_alignment() {
+        let old = [noise(1, 100_000).repeat(3), noise(2, 50_000)].concat();
+        let mut new = old.clone();
+        (0..9).for_each(|n| new[30_000 * n + 7] ^= 1);
+        let found = find(&old, &new);
+        assert!(found.len() >= 9 && found.iter().all(|run| run.new == run.old), "{found:?}");
+    }
+
     #[test]
     fn runs_are_whole_and_in_order() {
         let old = noise(1, 300_000);
         let mut new = [&old[200_000..], &noise(2, 5_000), &old[..200_000]].concat();
         new[150_000] ^= 1;
-        let (mut old_bytes, mut new_bytes) = (old.as_slice(), new.as_slice());
-        let mut old_side = Side { length: old.len() as u64, bytes: &mut old_bytes };
-        let mut new_side = Side { length: new.len() as u64, bytes: &mut new_bytes };
-        let hits = hits(&mut old_side, &mut new_side).expect("read");
-        let found = runs(&mut old_side, &mut new_side, &hits).expect("read");
+        let found = find(&old, &new);
         let expected = [
             Run { new: 0, old: 200_000, length: 100_000 },
             Run { new: 105_000, old: 0, length: 45_000 },
