@@ -252,7 +252,8 @@ impl Obstacle {
 /// Opens the site at `location`: an `http://` or `https://` address (with or without a path and a final slash), a
 /// `file://` address, or a directory.
 ///
-/// Nothing is fetched. `options` matter to HTTP only.
+/// Nothing is fetched. `options` matter to HTTP only, whose sources block: they must not be opened, used or dropped within
+/// an asynchronous runtime.
 ///
 /// # Errors
 /// [`SourceError::Fatal`] if it is none of these, the directory does not exist, or the settings cannot be used.

@@ -245,7 +245,7 @@ fn in_parallel(downloader: &Downloader, files: &[(String, Vec<u8>)]) -> Vec<Resu
     std::thread::scope(|scope| {
         let parts = files.chunks(files.len().div_ceil(4));
         let workers: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().try_for_each(one))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect()
     })
 }
 

@@ -328,7 +328,7 @@ fn through_part(server: &Hostile, bytes: &[u8], part: &Path) -> (Setting, Result
     let (length, digest) = signed(bytes);
     let result = setting.downloader.exact_to_file(NAME, length, &digest, part).map_err(|e| e.code()).map(|mut file| {
         let mut read = Vec::new();
-        file.read_to_end(&mut read).unwrap();
+        file.read_to_end(&mut read).expect("a file just written can be read");
         read
     });
     (setting, result)
