@@ -177,7 +177,7 @@ fn silence_of_the_reader_is_no_stall() {
     let mut stream = setting.downloader.stream(NAME, 0);
     for block in bytes.chunks(1 << 20) {
         assert_eq!(stream.next(block.len() as u64, &Blake3::of(block)).unwrap(), block);
-        std::thread::sleep(Duration::from_millis(600));
+        std::thread::sleep(Duration::from_millis(1_200));
     }
     assert_eq!(server.requests(), 1);
 }
