@@ -99,9 +99,9 @@ impl Error {
         match self {
             Self::Cancelled | Self::Download(DownloadError::Cancelled | DownloadError::File { .. }) => false,
             Self::Download(DownloadError::Source(error)) => match error.as_ref() {
-                // A file that ends too early is the file's trouble.
+                // A file that always ends too early is the file's trouble.
                 SourceError::Transient { trouble, .. } => {
-                    matches!(trouble, Trouble::Range { .. } | Trouble::Encoded(_))
+                    matches!(trouble, Trouble::Interrupted(_) | Trouble::Range { .. } | Trouble::Encoded(_))
                 }
                 SourceError::NotFound { .. } | SourceError::Forbidden { .. } => true,
                 SourceError::Fatal { .. } => false,
@@ -120,7 +120,7 @@ impl Error {
             Self::Pack { .. } | Self::PackManifest { .. } | Self::Patch { .. } => Class::NotTrusted,
             Self::WrongContent { .. } | Self::PinnedRoot { .. } => Class::NotTrusted,
             Self::Download(DownloadError::Cancelled) => Class::Cancelled,
-            Self::Download(DownloadError::WrongContent { web_page: false, .. }) => Class::NotTrusted,
+            Self::Download(DownloadError::WrongContent(wrong)) if !wrong.web_page => Class::NotTrusted,
             Self::Download(DownloadError::File { .. }) => Class::Disk,
             Self::Download(_) => Class::Network,
             Self::Source(_) => Class::Network,

@@ -161,6 +161,21 @@ fn a_good_mirror_is_not_blamed_for_the_half_another_delivered() {
 }
 
 #[test]
+fn a_shaky_good_mirror_and_a_shaky_liar_still_give_the_right_block() {
+    let bytes = noise(200_000, 10);
+    let (liar, good) = (Hostile::files(&[(NAME, &noise(200_000, 11))]), Hostile::files(&[(NAME, &bytes)]));
+    // Each breaks half way, each time, so that every block would be made of both.
+    liar.always(NAME, Fault::CutAfter(100_000));
+    good.always(NAME, Fault::CutAfter(100_000));
+    for servers in [[&liar, &good], [&good, &liar]] {
+        let setting = Setting::new(&servers);
+        let (length, digest) = signed(&bytes);
+        assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+        assert!(setting.downloader.requests() <= 8, "{}", setting.downloader.requests());
+    }
+}
+
+#[test]
 fn log_in_pages_are_called_by_their_name_and_forgotten_when_the_network_opens() {
     let bytes = noise(60_000, 7);
     let server = Hostile::files(&[(NAME, &bytes), ("channels/stable.head", b"lamplighter-head,1\n")]);
@@ -208,12 +223,12 @@ fn documents_that_trickle_are_given_up_in_time() {
     let (slow, good) = (Hostile::files(&[("h", &head)]), Hostile::files(&[("h", &head)]));
     slow.always("h", Fault::Trickle { bytes: 1, pause: Duration::from_millis(50) });
     let open = |server: &Hostile| source::open(&server.url(), &quick_options()).unwrap();
-    let policy = RetryPolicy { document_time_max: Duration::from_millis(500), ..RetryPolicy::default() };
+    let policy = RetryPolicy { document_time_max: Duration::from_millis(1_500), ..RetryPolicy::default() };
     for (sources, arrives) in [(vec![open(&slow)], false), (vec![open(&slow), open(&good)], true)] {
         let setting = Setting::over(sources, policy.clone());
         let began = Instant::now();
         let result = setting.downloader.document("h", 4_000);
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(result.map_err(|e| e.code()), if arrives { Ok(head.clone()) } else { Err("slow") });
     }
     assert_eq!((slow.requests(), good.requests()), (2, 1));
@@ -230,7 +245,7 @@ fn in_parallel(downloader: &Downloader, files: &[(String, Vec<u8>)]) -> Vec<Resu
     std::thread::scope(|scope| {
         let parts = files.chunks(files.len().div_ceil(4));
         let workers: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().try_for_each(one))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect()
     })
 }
 
@@ -258,8 +273,13 @@ fn many_threads_are_no_louder_than_one_to_a_host_in_trouble() {
     let source = source::open(&server.url(), &quick_options()).unwrap();
     let downloader = Downloader::new(vec![source], policy, Cancel::default(), Arc::new(Silent));
     assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);
-    // Four at once at first, then one after the other up to the eighth failure; a few more where a busy machine is late.
-    assert!(server.requests() <= 16, "{}", server.requests());
+    // Up to four at once at first, then one after the other up to the eighth failure; one or two more where a busy
+    // machine is late.
+    assert!(server.requests() <= 14, "{}", server.requests());
+    // Nobody waits for a host that is down, and nobody troubles it either.
+    let (before, began) = (server.requests(), Instant::now());
+    assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);
+    assert!(server.requests() <= before + 1 && began.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -17,6 +17,9 @@
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
+//! exclude = [".DS_Store"]          # --exclude: globs for every platform, beside its own
+//! executable = []                  # --executable
+//! keep = []                        # --keep
 //!
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
@@ -109,9 +112,18 @@ pub struct Config {
     pub scratch: Option<PathBuf>,
     pub listen: Option<String>,
     #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub executable: Vec<String>,
+    #[serde(default)]
+    pub keep: Vec<String>,
+    #[serde(default)]
     pub notes: BTreeMap<String, PathBuf>,
     #[serde(default)]
     pub platform: BTreeMap<String, PlatformConfig>,
+    /// Platforms the file has a directory for, chosen or not; for errors.
+    #[serde(skip)]
+    pub known_platforms: Vec<String>,
 }
 
 /// One `[platform.NAME]` table.
@@ -179,7 +191,11 @@ impl Config {
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
             listen: flags.listen.or(self.listen),
+            exclude: [self.exclude, flags.exclude].concat(),
+            executable: [self.executable, flags.executable].concat(),
+            keep: [self.keep, flags.keep].concat(),
             notes,
+            known_platforms: with_directory(&self.platform),
             platform: with_platform_flags(self.platform, flags.platform),
         }
     }
@@ -273,19 +289,18 @@ impl Config {
         in_range("minimum_build", minimum, 0, build, "at most the build itself")
     }
 
-    /// Platforms to build, each with a directory.
+    /// Platforms to build, each with a directory and all globs that matter to it.
     ///
     /// # Errors
     /// None at all; a name that is no platform's; one without a directory.
-    pub fn platforms(&self) -> Result<&BTreeMap<String, PlatformConfig>, ConfigError> {
+    pub fn platforms(&self) -> Result<BTreeMap<String, PlatformConfig>, ConfigError> {
         if self.platform.is_empty() {
             return Err(ConfigError::NoPlatform);
         }
         for (name, platform) in &self.platform {
             token("platform", name)?;
             if platform.dir.is_none() {
-                let known: Vec<&str> =
-                    self.platform.iter().filter(|(_, p)| p.dir.is_some()).map(|(n, _)| n.as_str()).collect();
+                let known = [&self.known_platforms[..], &with_directory(&self.platform)].concat();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(ConfigError::UnknownPlatform { name: name.clone(), known });
             }
@@ -294,7 +309,13 @@ impl Config {
                 return Err(ConfigError::invalid(key, "1 to 64 characters, none of them a control character", bad));
             }
         }
-        Ok(&self.platform)
+        let with_common = |platform: &PlatformConfig| PlatformConfig {
+            exclude: [&self.exclude[..], &platform.exclude].concat(),
+            executable: [&self.executable[..], &platform.executable].concat(),
+            keep: [&self.keep[..], &platform.keep].concat(),
+            ..platform.clone()
+        };
+        Ok(self.platform.iter().map(|(name, platform)| (name.clone(), with_common(platform))).collect())
     }
 
     /// Release notes files by language.
@@ -318,6 +339,10 @@ pub fn time_from(source_date_epoch: Option<&OsStr>) -> Result<Time, ConfigError>
     let seconds = text.to_str().and_then(number).and_then(|n| i64::try_from(n).ok());
     let found = || ConfigError::SourceDate { found: text.to_string_lossy().into_owned() };
     seconds.map(Time::from_seconds).ok_or_else(found)
+}
+
+fn with_directory(platforms: &BTreeMap<String, PlatformConfig>) -> Vec<String> {
+    platforms.iter().filter(|(_, platform)| platform.dir.is_some()).map(|(name, _)| name.clone()).collect()
 }
 
 /// Flags choose among the file's platforms, and may move their directories.
@@ -397,6 +422,9 @@ mod tests {
         assert_eq!(config.platform.len(), 1);
         let linux = &config.platform["linux-x86_64"];
         assert_eq!((linux.dir.as_deref(), linux.entry.as_deref()), (Some(Path::new("else")), Some("bin/app")));
+        let common = Config { exclude: vec!["tests".to_owned()], ..Config::default() };
+        let platforms = config.with_flags(common).platforms().expect("platforms");
+        assert_eq!(platforms["linux-x86_64"].exclude, ["tests", "*.pdb"]);
     }
 
     #[test]

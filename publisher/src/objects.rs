@@ -20,8 +20,6 @@ mod grouping;
 mod reuse;
 mod store;
 mod survey;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -248,3 +246,6 @@ fn stats(index: &ObjectsIndex, prior: &[Prior<'_>], stored: &[Stored]) -> Object
         written_bytes: bytes(&written),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::build_release::prior::Loaded;
 use crate::error::Error;
 use crate::head::accepted;
-use crate::proof::{self, Known};
+use crate::proof::{self, Base};
 use crate::scratch::Scratch;
 use crate::site::documents::{manifest, named};
 use crate::site::{Site, SiteError, Trust};
@@ -90,7 +90,7 @@ fn verify(site: &Site, request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<V
     let trust = match Trust::read(site) {
         Ok(trust) => trust,
         Err(error) => {
-            verified.add("root", "root", error);
+            verified.add_site("root", "root", error);
             return Ok(verified);
         }
     };
@@ -103,7 +103,7 @@ fn verify(site: &Site, request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<V
     verified.content(site, &releases, &*watch)?;
     if request.prove {
         let scratch = Scratch::new(site, request.scratch, watch.clone())
-            .map_err(|source| Error::Client { doing: "open the site", source })?;
+            .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
         verified.ways(site, &releases, &scratch, &*watch);
     }
     Ok(verified)
@@ -132,6 +132,14 @@ impl Verified {
         self.findings.push(Finding { code, name: name.to_owned(), text: error.to_string() });
     }
 
+    /// A finding about `name`, or rather the very file the error names.
+    fn add_site(&mut self, code: &'static str, name: &str, error: SiteError) {
+        match error {
+            SiteError::Damaged { name, detail } => self.add(code, &name, detail),
+            other => self.add(code, name, other),
+        }
+    }
+
     fn heads(&mut self, site: &Site, trust: &Trust, time: Time, watch: &dyn Watch) -> Result<(), SiteError> {
         for channel in site.channels()? {
             self.heads += 1;
@@ -140,7 +148,7 @@ impl Verified {
                 Ok(Some(signed)) => signed,
                 Ok(None) => continue,
                 Err(error) => {
-                    self.add("head", &name, error);
+                    self.add_site("head", &name, error);
                     continue;
                 }
             };
@@ -149,7 +157,7 @@ impl Verified {
             }
             for row in &signed.head.releases {
                 if let Err(error) = accepted(site, trust, &channel, &signed.bytes, row, signed.head.issued) {
-                    self.add("head", &name, error);
+                    self.add_site("head", &name, error);
                 }
             }
         }
@@ -168,7 +176,7 @@ impl Verified {
                     self.notes(site, &sound.release.release);
                     releases.insert((build, platform), sound);
                 }
-                Err(error) => self.add("release", &layout::release_dir(build, &platform), error),
+                Err(error) => self.add_site("release", &layout::release(build, &platform), error),
             }
         }
         Ok(releases)
@@ -178,7 +186,7 @@ impl Verified {
         for notes in &release.notes {
             let name = layout::notes(release.build, &release.platform, &notes.language);
             if let Err(error) = named(site, &name, &notes.file) {
-                self.add("notes", &name, error);
+                self.add_site("notes", &name, error);
             }
         }
     }
@@ -251,9 +259,12 @@ impl Verified {
             let manifests: Vec<_> =
                 bases.iter().filter_map(|b| Some((*b, manifest(site, &b.release.release).ok()?))).collect();
             let Ok(target_manifest) = manifest(site, &target.release.release) else { continue };
-            let known: Vec<Known<'_>> = manifests.iter().map(|(base, manifest)| (&base.release, manifest)).collect();
-            self.ways += known.len() + 1;
-            for failure in proof::prove(scratch, (&target.release, &target_manifest), &known) {
+            let starts: Vec<Base<'_>> = manifests
+                .iter()
+                .map(|(base, manifest)| Base { known: (&base.release, manifest), tree: None })
+                .collect();
+            self.ways += starts.len() + 1;
+            for failure in proof::prove(scratch, (&target.release, &target_manifest), starts) {
                 let name = format!("{platform} {} -> build {build}", failure.from);
                 self.add("proof", &name, failure.detail);
             }

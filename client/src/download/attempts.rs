@@ -19,6 +19,8 @@ const FAULT_WEIGHT: Duration = Duration::from_secs(10);
 pub(super) struct Attempts {
     mirrors: Vec<Own>,
     tries_max: u32,
+    /// Failures of a mirror with all files together after which it counts as down.
+    down_after: u32,
     retry_after_max: Duration,
 }
 
@@ -48,17 +50,26 @@ pub(super) struct Choice {
 }
 
 impl Attempts {
-    pub(super) fn new(mirrors: usize, tries_max: u32, policy: &RetryPolicy) -> Self {
-        Self { mirrors: vec![Own::default(); mirrors], tries_max, retry_after_max: policy.retry_after_max }
+    /// For content. A mirror that is down is not waited for: it is asked again, once, when it has rested.
+    pub(super) fn content(mirrors: usize, policy: &RetryPolicy) -> Self {
+        let (tries_max, retry_after_max) = (policy.tries_max, policy.retry_after_max);
+        Self { mirrors: vec![Own::default(); mirrors], tries_max, down_after: tries_max, retry_after_max }
+    }
+
+    /// For a document, which every mirror is asked for at least once.
+    pub(super) fn document(mirrors: usize, policy: &RetryPolicy) -> Self {
+        let tries_max = policy.document_tries_max;
+        Self { tries_max, down_after: u32::MAX, ..Self::content(mirrors, policy) }
     }
 
     /// The mirror to ask next, or none if all have had their chances.
     ///
-    /// One that lied about this block comes last; else the one that can be used soonest, where having lied before weighs
-    /// as much as a wait; else the one that failed least; else the one named first.
-    pub(super) fn choose(&self, standings: &[Standing], now: Duration) -> Option<Choice> {
+    /// `kept` stays if it can be used at all. Else one that lied about this block comes last; else the one that can be used
+    /// soonest, where having lied before weighs as much as a wait; else the one that failed least; else the one named
+    /// first.
+    pub(super) fn choose(&self, standings: &[Standing], now: Duration, kept: Option<usize>) -> Option<Choice> {
         let usable = |own: &Own, standing: &Standing| {
-            let down = own.tries > 0 && standing.failures >= self.tries_max;
+            let down = standing.failures >= self.down_after && (own.tries > 0 || !standing.rest(now).is_zero());
             !own.out && !down && own.lies < LIES_MAX && own.tries < self.tries_max
         };
         let cost = |own: &Own, standing: &Standing| {
@@ -66,7 +77,8 @@ impl Attempts {
         };
         let pairs = self.mirrors.iter().zip(standings).enumerate();
         let best = pairs.filter(|(_, (own, standing))| usable(own, standing));
-        let (mirror, (own, _)) = best.min_by_key(|(index, (own, standing))| (cost(own, standing), *index))?;
+        let (mirror, (own, _)) =
+            best.min_by_key(|(index, (own, standing))| (kept != Some(*index), cost(own, standing), *index))?;
         Some(Choice { mirror, refetch: own.lies > 0, whole: own.whole_only })
     }
 
@@ -139,7 +151,8 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     fn attempts(mirrors: usize) -> (Attempts, Vec<Standing>) {
-        (Attempts::new(mirrors, 3, &RetryPolicy::default()), vec![Standing::default(); mirrors])
+        let policy = RetryPolicy { tries_max: 3, ..RetryPolicy::default() };
+        (Attempts::content(mirrors, &policy), vec![Standing::default(); mirrors])
     }
 
     fn trouble(trouble: Trouble) -> SourceError {
@@ -147,7 +160,7 @@ mod tests {
     }
 
     fn next(attempts: &Attempts, standings: &[Standing]) -> Option<usize> {
-        attempts.choose(standings, NOW).map(|choice| choice.mirror)
+        attempts.choose(standings, NOW, None).map(|choice| choice.mirror)
     }
 
     #[test]
@@ -179,14 +192,14 @@ mod tests {
     fn liars_come_last_and_get_one_more_chance_past_the_caches() {
         let (mut a, s) = attempts(2);
         a.lied(0);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 1, refetch: false, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 1, refetch: false, whole: false }));
         a.lied(1);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: true, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: true, whole: false }));
         a.lied(0);
         a.lied(1);
-        assert_eq!(a.choose(&s, NOW), None);
+        assert_eq!(a.choose(&s, NOW, None), None);
         a.accepted(None);
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: false, whole: false }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: false }));
     }
 
     #[test]
@@ -202,9 +215,21 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_that_is_down_for_all_is_down_for_this_file_after_one_try() {
+    fn a_mirror_is_kept_while_it_can_be_used() {
+        let (mut a, mut s) = attempts(2);
+        (s[1].failures, s[1].next_slot) = (1, NOW + Duration::from_secs(50));
+        assert_eq!(a.choose(&s, NOW, Some(1)).map(|choice| choice.mirror), Some(1));
+        a.give_up(1);
+        assert_eq!(a.choose(&s, NOW, Some(1)).map(|choice| choice.mirror), Some(0));
+    }
+
+    #[test]
+    fn a_mirror_that_is_down_is_asked_once_when_it_has_rested() {
         let (mut a, mut s) = attempts(1);
-        s[0].failures = 3;
+        (s[0].failures, s[0].next_slot) = (3, NOW + Duration::from_secs(1));
+        assert_eq!(next(&a, &s), None);
+        assert_eq!(Attempts::document(1, &RetryPolicy::default()).choose(&s, NOW, None).map(|c| c.mirror), Some(0));
+        s[0].next_slot = NOW;
         assert_eq!(next(&a, &s), Some(0));
         a.failed(0, trouble(Trouble::Status(500)));
         assert_eq!(next(&a, &s), None);
@@ -237,6 +262,6 @@ mod tests {
     fn a_mirror_that_gets_ranges_wrong_is_asked_for_the_whole_file() {
         let (mut a, s) = attempts(1);
         a.failed(0, trouble(Trouble::Range { expected: 5, actual: "206".into() }));
-        assert_eq!(a.choose(&s, NOW), Some(Choice { mirror: 0, refetch: false, whole: true }));
+        assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: true }));
     }
 }

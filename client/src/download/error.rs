@@ -13,26 +13,8 @@ pub enum DownloadError {
     #[error(transparent)]
     Source(#[from] Box<SourceError>),
     /// Every mirror that has it delivered other bytes than were signed; the last one is named.
-    #[error(
-        "{name} from {site} is not what was signed: bytes {start} to {end} have the BLAKE3 {actual}, expected {expected}{}",
-        web_page_hint(*web_page)
-    )]
-    WrongContent {
-        /// Name in the site.
-        name: String,
-        /// The mirror.
-        site: String,
-        /// First byte of the block.
-        start: u64,
-        /// The byte after its last one.
-        end: u64,
-        /// The signed digest.
-        expected: Blake3,
-        /// Digest of what arrived.
-        actual: Blake3,
-        /// Whether it looks like a web page.
-        web_page: bool,
-    },
+    #[error(transparent)]
+    WrongContent(#[from] Box<WrongContent>),
     /// A document is longer than its kind may be.
     #[error("{name} from {site} is too long: expected at most {cap_bytes} bytes, received more")]
     TooLong {
@@ -75,6 +57,29 @@ pub enum DownloadError {
     Cancelled,
 }
 
+/// Bytes that are not those that were signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} from {site} is not what was signed: bytes {start} to {end} have the BLAKE3 {actual}, expected {expected}{}",
+    web_page_hint(*web_page)
+)]
+pub struct WrongContent {
+    /// Name in the site.
+    pub name: String,
+    /// The mirror.
+    pub site: String,
+    /// First byte of the block.
+    pub start: u64,
+    /// The byte after its last one.
+    pub end: u64,
+    /// The signed digest.
+    pub expected: Blake3,
+    /// Digest of what arrived.
+    pub actual: Blake3,
+    /// Whether it looks like a web page.
+    pub web_page: bool,
+}
+
 fn web_page_hint(web_page: bool) -> &'static str {
     if web_page { "; it looks like a web page (is there a log-in page on this network?)" } else { "" }
 }
@@ -84,7 +89,7 @@ impl DownloadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Source(error) => error.code(),
-            Self::WrongContent { .. } => "wrong-content",
+            Self::WrongContent(_) => "wrong-content",
             Self::TooLong { .. } => "too-long",
             Self::TooLarge { .. } => "too-large",
             Self::File { .. } => "file",
@@ -108,7 +113,7 @@ impl DownloadError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Source(error) => matches!(**error, SourceError::Transient { .. }),
-            Self::WrongContent { web_page, .. } => *web_page,
+            Self::WrongContent(wrong) => wrong.web_page,
             _ => false,
         }
     }

@@ -37,8 +37,8 @@
 //! the one before it in the same object is written as one with it. At most 1,000,000 objects; at most 1 GiB.
 //!
 //! Lines before the rows whose key is neither `object` nor begins with a digit or `-` are ignored, and so are trailing
-//! cells of the first line and of `object` lines; a key that begins with `!` means that this client is too old. The
-//! lines of rows are not extensible.
+//! cells of the first line and of `object` lines; a key that begins with `!`, or another version, means that this client
+//! is too old. The lines of rows are not extensible.
 //!
 //! Read in this order: length and BLAKE3 against the signed release, then line by line, then `end`.
 //!
@@ -84,6 +84,7 @@ pub const STORED_BYTES_MAX: u64 = 8 << 20;
 /// Most bytes an object may hold; also the largest window of its frame.
 pub const RAW_BYTES_MAX: u64 = 16 << 20;
 
+const TYPE: &str = "lamplighter-objects";
 const NO_CONTENT: &str = "-";
 const END: &str = "end";
 
@@ -115,7 +116,7 @@ pub struct Piece {
 pub enum ObjectsError {
     #[error("objects index {0}")]
     Text(#[from] TextError),
-    #[error("objects index has key {key:?}, which this client is too old for")]
+    #[error("objects index has {key:?}, which this client is too old for")]
     TooOld { key: String },
     #[error("objects index, object {blake3}: expected {expected}, found {found}")]
     Object { blake3: Blake3, expected: &'static str, found: u64 },

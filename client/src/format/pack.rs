@@ -136,13 +136,13 @@ impl PackHeader {
     /// Edits, units and blocks do not fit together, or break a limit.
     pub fn new(edits: Vec<Edit>, units: Vec<Unit>, blocks: Vec<BlockInfo>) -> Result<Self, PackError> {
         let header = Self { edits, units, blocks, offsets: Vec::new() };
-        let starts = header.units.iter().scan(0, |next, unit| {
-            let fits = unit.blocks.start == *next && unit.blocks.end >= *next;
-            *next = unit.blocks.end;
-            Some(fits)
+        let mut next = 0;
+        let follows = header.units.iter().all(|unit| {
+            let fits = unit.blocks.start == next && unit.blocks.end >= next;
+            next = unit.blocks.end;
+            fits
         });
-        let blocks_fit = starts.fold(true, |all, fits| all && fits)
-            && header.units.last().map_or(0, |unit| unit.blocks.end) == header.blocks.len();
+        let blocks_fit = follows && next == header.blocks.len();
         if !blocks_fit {
             return Err(PackError::Invalid { what: "units whose blocks do not follow each other" });
         }

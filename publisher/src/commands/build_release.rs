@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use lamplighter_publisher::build_release::{self, Request};
-use lamplighter_publisher::config::{Config, PlatformConfig};
+use lamplighter_publisher::config::{Config, ConfigError, PlatformConfig};
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::report::Summary;
 use serde_json::{Value, json};
@@ -36,6 +36,15 @@ pub(crate) struct Args {
     /// A platform and the directory to publish; NAME alone takes the directory from the configuration.
     #[arg(long, value_name = "NAME=DIR")]
     platform: Vec<String>,
+    /// Glob of files that are never published, on every platform; may be given more than once, as the next two.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Glob of files that are executable whatever the file system says.
+    #[arg(long, value_name = "GLOB")]
+    executable: Vec<String>,
+    /// Glob of files that are installed once and never replaced if the user edited them.
+    #[arg(long, value_name = "GLOB")]
+    keep: Vec<String>,
     /// How many old releases get a pack. [default: 5]
     #[arg(long, value_name = "K")]
     bases: Option<usize>,
@@ -69,18 +78,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn flags(&self) -> Config {
-        let pair = |text: &str| match text.split_once('=') {
-            Some((name, path)) => (name.to_owned(), Some(PathBuf::from(path))),
-            None => (text.to_owned(), None),
-        };
-        let platform = |text: &String| {
-            let (name, dir) = pair(text);
-            (name, PlatformConfig { dir, ..PlatformConfig::default() })
-        };
-        let notes: BTreeMap<String, PathBuf> =
-            self.notes.iter().map(|n| pair(n)).map(|(language, file)| (language, file.unwrap_or_default())).collect();
-        Config {
+    fn flags(&self) -> Result<Config, ConfigError> {
+        let platform = |(name, dir)| (name, PlatformConfig { dir, ..PlatformConfig::default() });
+        let notes =
+            pairs("notes", &self.notes)?.into_iter().map(|(language, file)| (language, file.unwrap_or_default()));
+        Ok(Config {
             site: self.site.clone(),
             app: self.app.clone(),
             channel: self.channel.clone(),
@@ -94,15 +96,34 @@ impl Args {
             expires_days: self.expires_days,
             no_channel: self.no_channel.then_some(true),
             scratch: self.scratch.clone(),
-            listen: None,
-            notes,
-            platform: self.platform.iter().map(platform).collect(),
-        }
+            exclude: self.exclude.clone(),
+            executable: self.executable.clone(),
+            keep: self.keep.clone(),
+            notes: notes.collect(),
+            platform: pairs("platform", &self.platform)?.into_iter().map(platform).collect(),
+            ..Config::default()
+        })
     }
 }
 
+/// `NAME=PATH` or `NAME`, each name once.
+fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Option<PathBuf>>, ConfigError> {
+    let mut pairs = BTreeMap::new();
+    for text in texts {
+        let (name, path) = match text.split_once('=') {
+            Some((name, path)) => (name, Some(PathBuf::from(path))),
+            None => (text.as_str(), None),
+        };
+        if pairs.insert(name.to_owned(), path).is_some() {
+            let key = format!("--{key}");
+            return Err(ConfigError::Invalid { key, expected: "each name once", found: text.clone() });
+        }
+    }
+    Ok(pairs)
+}
+
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.config.with(args.flags())?;
+    let config = args.config.with(args.flags()?)?;
     let request = Request::new(&config, !args.no_proof, super::now()?)?;
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;

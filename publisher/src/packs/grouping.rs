@@ -10,6 +10,8 @@ use super::pairing::extension;
 const LARGE_BYTES: u64 = 1 << 20;
 /// Most old and new bytes of a group.
 const GROUP_BYTES: u64 = 4 << 20;
+/// Most files of a group, so that a client may hold all of them open at once, old and new: some systems allow 256.
+const GROUP_FILES: usize = 96;
 /// An extension with as many bytes is not mixed with others.
 const OWN_EXTENSION_BYTES: u64 = 512 << 10;
 
@@ -46,7 +48,8 @@ pub fn group(items: &[Item<'_>]) -> Vec<Vec<usize>> {
 fn fill(groups: &mut Vec<Vec<usize>>, items: &[Item<'_>], run: &[usize]) {
     let (mut open, mut bytes) = (Vec::new(), 0);
     for index in run {
-        if bytes + items[*index].bytes > GROUP_BYTES && !open.is_empty() {
+        let full = bytes + items[*index].bytes > GROUP_BYTES || open.len() == GROUP_FILES;
+        if full && !open.is_empty() {
             groups.push(std::mem::take(&mut open));
             bytes = 0;
         }
@@ -85,5 +88,7 @@ mod tests {
         files.push(("a.txt", 10));
         let found = groups(&files);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2, 1]);
+        let tiny: Vec<(&str, u64)> = names.iter().cycle().take(200).map(|name| (name.as_str(), 1)).collect();
+        assert_eq!(groups(&tiny).iter().map(Vec::len).collect::<Vec<_>>(), [96, 96, 8]);
     }
 }

@@ -11,8 +11,8 @@ use lamplighter_client::format::pack::{FORMAT, HEADER_BYTES_MAX, PackHeader};
 use lamplighter_client::format::release::{PackRow, Release};
 
 use super::Finding;
-use crate::site::Site;
 use crate::site::documents::{manifest, named};
+use crate::site::{Site, SiteError};
 use crate::watch::Watch;
 
 /// A pack and the releases it stands between.
@@ -32,7 +32,10 @@ pub(super) fn object(
     let finding = |text: String| Finding { code: "object", name: name.clone(), text };
     let stored = named(site, &name, &FileRef { length, blake3 });
     watch.advanced(length);
-    let stored = stored.map_err(|e| finding(e.to_string()))?;
+    let stored = stored.map_err(|error| match error {
+        SiteError::Damaged { detail, .. } => finding(detail),
+        other => finding(other.to_string()),
+    })?;
     decode(&stored, &StoredObject { blake3, length, raw_length }).map_err(|e| finding(e.to_string()))?;
     Ok(())
 }

@@ -73,8 +73,10 @@ fn the_index_of_nothing_is_two_lines() {
 fn each_rule_refuses() {
     let digest = hex('1');
     let cases: &[(usize, &str, &str)] = &[
-        (1, "lamplighter-objects,2", "line 1: expected lamplighter-objects,1"),
-        (1, "lamplighter-objects,11", "line 1"),
+        (1, "lamplighter-objects,2", "has \"lamplighter-objects,2\", which this client is too old for"),
+        (1, "lamplighter-objects,01", "line 1: expected lamplighter-objects,1"),
+        (1, "lamplighter-objects", "line 1: expected lamplighter-objects,1"),
+        (1, "lamplighter-head,1", "line 1: expected lamplighter-objects,1"),
         (1, "\u{feff}lamplighter-objects,1", "line 1"),
         (2, &format!("object,{digest},0,80"), "expected a stored length of 1 to 8388608 bytes, found 0"),
         (2, &format!("object,{digest},8388609,80"), "found 8388609"),

@@ -1,6 +1,6 @@
 //! Reading the text of an objects index, as the specification of [`super`] has it.
 
-use super::{Builder, END, HEADER, NO_CONTENT, ObjectsError, ObjectsIndex, Piece, StoredObject};
+use super::{Builder, END, HEADER, NO_CONTENT, ObjectsError, ObjectsIndex, Piece, StoredObject, TYPE};
 use crate::format::manifest::Manifest;
 use crate::format::text::{TextError, number, records};
 
@@ -95,9 +95,15 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 fn parse_header(lines: &mut Lines<'_>) -> Result<(), ObjectsError> {
-    let is_header = |line: &str| line.strip_prefix(HEADER).is_some_and(|rest| rest.is_empty() || rest.starts_with(','));
-    let header = lines.expect(HEADER, is_header)?;
-    check_ignored(lines.line, header)
+    let is_ours = |line: &str| line.strip_prefix(TYPE).is_some_and(|rest| rest.starts_with(','));
+    let header = lines.expect(HEADER, is_ours)?;
+    check_ignored(lines.line, header)?;
+    let version = header.split(',').nth(1).unwrap_or_default();
+    match number(version) {
+        Some(1) => Ok(()),
+        Some(_) => Err(ObjectsError::TooOld { key: format!("{TYPE},{version}") }),
+        None => Err(lines.error(HEADER, header).into()),
+    }
 }
 
 fn parse_objects(lines: &mut Lines<'_>, builder: &mut Builder) -> Result<(), ObjectsError> {

@@ -52,6 +52,8 @@ pub const ZSTD: Algorithm = Algorithm::first(1);
 /// Largest zstd window, as a power of two.
 pub const WINDOW_LOG_MAX: u32 = 23;
 
+const WINDOW_LOG_MIN: u32 = 10;
+
 /// What every zstd frame begins with, and so is left out.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -64,8 +66,8 @@ const TABLES_LEVEL: i32 = 19;
 pub enum CodecError {
     #[error("{stored} stored bytes gave {actual} raw bytes, expected {expected}")]
     Length { stored: usize, expected: usize, actual: usize },
-    #[error("a zstd frame ends inside a stream")]
-    Ended,
+    #[error("zstd: found {0}")]
+    Frame(&'static str),
     #[error("zstd: {0}")]
     Zstd(#[from] io::Error),
 }
@@ -92,6 +94,7 @@ impl ZstdStream {
     /// # Errors
     /// The bytes are not zstd, give more or fewer bytes, or end the frame.
     pub fn piece(&mut self, stored: &[u8], raw_length: usize) -> Result<Vec<u8>, CodecError> {
+        check_piece(stored, !self.started)?;
         let mut raw = vec![0; raw_length];
         let mut done = 0;
         if !stored.is_empty() && !self.started {
@@ -122,9 +125,36 @@ impl ZstdStream {
     fn feed(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize), CodecError> {
         let mut input = InBuffer::around(input);
         let mut output = OutBuffer::around(output);
-        let hint = self.decoder.run(&mut input, &mut output)?;
-        if hint == 0 && self.started { Err(CodecError::Ended) } else { Ok((input.pos(), output.pos())) }
+        self.decoder.run(&mut input, &mut output)?;
+        Ok((input.pos(), output.pos()))
     }
+}
+
+/// Checks that a piece is whole blocks of a frame of the only kind that is allowed; the blocks themselves are for zstd
+/// to check. Lengths are as in RFC 8878, section 3.1.1.
+fn check_piece(stored: &[u8], first: bool) -> Result<(), CodecError> {
+    let mut rest = stored;
+    if first && !stored.is_empty() {
+        let [descriptor, window, after @ ..] = stored else { return Err(CodecError::Frame("a cut frame header")) };
+        if *descriptor != 0 {
+            return Err(CodecError::Frame("a checksum, dictionary or content size"));
+        }
+        if u32::from(*window) > (WINDOW_LOG_MAX - WINDOW_LOG_MIN) << 3 {
+            return Err(CodecError::Frame("a window of more than 8 MiB"));
+        }
+        rest = after;
+    }
+    while !rest.is_empty() {
+        let [low, middle, high, after @ ..] = rest else { return Err(CodecError::Frame("a cut block header")) };
+        let header = u32::from_le_bytes([*low, *middle, *high, 0]);
+        if header & 1 != 0 {
+            return Err(CodecError::Frame("the end of the frame"));
+        }
+        let repeats = header >> 1 & 3 == 1;
+        let length = if repeats { 1 } else { (header >> 3) as usize };
+        rest = after.get(length..).ok_or(CodecError::Frame("a cut block"))?;
+    }
+    Ok(())
 }
 
 /// Encodes the pieces of one zstd stream in order.
