@@ -10,6 +10,7 @@
 //! Memory: one block or file as asked for, and at most [`READ_AHEAD_BYTES`] on the way to it.
 
 mod attempts;
+mod connection;
 mod document;
 mod error;
 mod fetch;
@@ -17,15 +18,17 @@ mod mirrors;
 mod part;
 mod policy;
 mod pump;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use crate::format::digest::Blake3;
-use crate::progress::{Cancel, Event, Progress};
+use crate::progress::{Cancel, Progress};
 use crate::source::Source;
 use fetch::Fetch;
 use mirrors::Mirror;
+use shared::Shared;
 use std::convert::Infallible;
 use std::fs::File;
 use std::path::Path;
@@ -48,30 +51,10 @@ pub struct Downloader {
     shared: Arc<Shared>,
 }
 
-/// What all transfers of one downloader have in common.
-struct Shared {
-    mirrors: Vec<Mirror>,
-    policy: RetryPolicy,
-    cancel: Cancel,
-    progress: Arc<dyn Progress>,
-    requests: AtomicU64,
-    received_bytes: AtomicU64,
-}
-
-impl Shared {
-    fn check_cancel(&self) -> Result<(), DownloadError> {
-        if self.cancel.is_cancelled() { Err(DownloadError::Cancelled) } else { Ok(()) }
-    }
-
-    fn notice(&self, code: &'static str, subject: &str, text: &str) {
-        self.progress.event(Event::Notice { code, subject, text });
-    }
-}
-
 impl Downloader {
     /// Uses `sources`, the first one preferred, the others as mirrors of it.
     ///
-    /// Every needed byte is reported once as [`Event::Advanced`], however often it had to be fetched. Notices:
+    /// Every needed byte is reported once as [`Event::Advanced`](crate::progress::Event::Advanced), however often it had to be fetched. Notices:
     /// `retry` when a transfer failed and is tried again, `wrong-content` when a mirror delivered wrong bytes.
     pub fn new(
         sources: Vec<Arc<dyn Source>>,

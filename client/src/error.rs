@@ -99,9 +99,9 @@ impl Error {
         match self {
             Self::Cancelled | Self::Download(DownloadError::Cancelled | DownloadError::File { .. }) => false,
             Self::Download(DownloadError::Source(error)) => match error.as_ref() {
-                // A file that ends too early is the file's trouble.
+                // A file that always ends too early is the file's trouble.
                 SourceError::Transient { trouble, .. } => {
-                    matches!(trouble, Trouble::Range { .. } | Trouble::Encoded(_))
+                    matches!(trouble, Trouble::Interrupted(_) | Trouble::Range { .. } | Trouble::Encoded(_))
                 }
                 SourceError::NotFound { .. } | SourceError::Forbidden { .. } => true,
                 SourceError::Fatal { .. } => false,

@@ -198,6 +198,17 @@ impl SourceError {
         matches!(self, Self::Transient { trouble: Trouble::Encoded(_), .. })
     }
 
+    /// The same, said of the file `subject`.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        match &mut self {
+            Self::NotFound { name, .. }
+            | Self::Forbidden { name, .. }
+            | Self::Transient { name, .. }
+            | Self::Fatal { name, .. } => *name = subject.into(),
+        }
+        self
+    }
+
     pub(crate) fn transient(name: &str, site: &str, trouble: Trouble) -> Self {
         Self::Transient { name: name.into(), site: site.into(), trouble, retry_after: None }
     }
@@ -241,7 +252,8 @@ impl Obstacle {
 /// Opens the site at `location`: an `http://` or `https://` address (with or without a path and a final slash), a
 /// `file://` address, or a directory.
 ///
-/// Nothing is fetched. `options` matter to HTTP only.
+/// Nothing is fetched. `options` matter to HTTP only, whose sources block: they must not be opened, used or dropped within
+/// an asynchronous runtime.
 ///
 /// # Errors
 /// [`SourceError::Fatal`] if it is none of these, the directory does not exist, or the settings cannot be used.

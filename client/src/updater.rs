@@ -23,7 +23,7 @@ use crate::format::text::Time;
 use crate::progress::{Cancel, Event, Phase, Progress};
 use crate::source::{self, HttpOptions, Source};
 use crate::tree::scan::{self, Depth, Finding, Found};
-use crate::tree::{Record, Transaction, Tree, TreeLock};
+use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
 use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
 
@@ -359,7 +359,12 @@ impl Updater {
     /// # Errors
     /// No record; whatever stops it.
     pub fn heal(&self, from: Option<&str>) -> Result<DeployReport, Error> {
-        let lock = self.begin()?;
+        let lock = self.tree.lock(LOCK_WAIT)?;
+        match lock.recover() {
+            // Neither manifest can be put together from what is on disk, so the record decides and the site fills in.
+            Err(TreeError::NeedsHeal { .. }) => lock.abandon()?,
+            other => self.tell_recovery(&other?),
+        }
         let record = self.required_record()?;
         let downloader = self.downloader(from, &[])?;
         self.deploy(&lock, &downloader).run(&record.release, Some(&record.base), Route::ObjectsOnly, true)
@@ -392,8 +397,23 @@ impl Updater {
     /// Locks the tree and finishes or undoes what was interrupted.
     fn begin(&self) -> Result<TreeLock, Error> {
         let lock = self.tree.lock(LOCK_WAIT)?;
-        lock.recover()?;
+        self.tell_recovery(&lock.recover()?);
         Ok(lock)
+    }
+
+    fn tell_recovery(&self, recovery: &Recovery) {
+        let (text, report) = match recovery {
+            Recovery::Nothing => return,
+            Recovery::RolledForward(report) => ("an update that was cut off has been finished", report),
+            Recovery::RolledBack(report) => ("an update that was cut off has been undone", report),
+        };
+        let notice = |code, subject: &str, text: &str| {
+            self.config.progress.event(Event::Notice { code, subject, text });
+        };
+        notice("recovered", "", text);
+        for kept in &report.kept {
+            notice("kept_aside", &kept.path, &format!("is now {}", kept.kept_at.display()));
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Whatever ends an update in the middle, the next start finds the old tree or the new one, and the user's files.
 #![cfg(unix)]
 
+#[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]
 mod tree;
+#[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree_fs.rs"]
 mod tree_fs;
 
@@ -131,7 +133,8 @@ fn dying_again_during_recovery_changes_nothing_about_it() {
     let ends = ends();
     let mut states = 0;
     for k in 0..ends.calls {
-        for j in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144] {
+        // Early, in the middle and late, at other calls for each k.
+        for j in [k % 3, 4 + k % 7, 12 + k % 23, 36 + k % 53, 90 + k % 97] {
             let site = Site::lived_in();
             let stamps = site.stamps();
             let tree = site.tree_on(faulty(&site, &Control::at(k, Fault::Die)));
@@ -149,7 +152,7 @@ fn dying_again_during_recovery_changes_nothing_about_it() {
             }
         }
     }
-    assert!(states > 500, "{states}");
+    assert!(states > 300, "{states}");
 }
 
 #[test]

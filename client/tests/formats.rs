@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::format::document::DocumentError;
 use lamplighter_client::format::head::Head;
+use lamplighter_client::format::journal::Journal;
 use lamplighter_client::format::manifest::Manifest;
 use lamplighter_client::format::objects::{ObjectsIndex, StoredObject, decode};
 use lamplighter_client::format::path::RelPath;
@@ -36,6 +37,7 @@ struct Example<'a> {
 
 const FORMATS: &[Format] = &[
     Format { name: "head", shared: &["key.pub"], by_line: false, read: read_head },
+    Format { name: "journal", shared: &[], by_line: false, read: read_journal },
     Format { name: "manifest", shared: &[], by_line: false, read: read_manifest },
     Format { name: "object", shared: &[], by_line: false, read: read_object },
     Format { name: "objects", shared: &["manifest.csv"], by_line: false, read: read_objects },
@@ -44,8 +46,8 @@ const FORMATS: &[Format] = &[
     Format { name: "root", shared: &["key.pub"], by_line: false, read: read_root },
 ];
 
-/// Formats whose golden files are read by tests of their own: in `format::journal`, and in `pack_format.rs`.
-const ELSEWHERE: &[&str] = &["journal", "pack"];
+/// Formats whose golden files are read by tests of their own: `pack_format.rs`.
+const ELSEWHERE: &[&str] = &["pack"];
 
 /// A signed document: verified with the key beside the examples, parsed, and its body written again.
 ///
@@ -84,6 +86,10 @@ fn read_release(example: &Example<'_>) -> Result<Vec<u8>, String> {
 
 fn read_root(example: &Example<'_>) -> Result<Vec<u8>, String> {
     read_signed(example, |body| Root::parse(body).map(|root| root.to_body()))
+}
+
+fn read_journal(example: &Example<'_>) -> Result<Vec<u8>, String> {
+    Journal::parse(example.bytes).map(|journal| journal.to_bytes()).map_err(|e| e.to_string())
 }
 
 fn read_manifest(example: &Example<'_>) -> Result<Vec<u8>, String> {

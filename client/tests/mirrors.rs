@@ -223,12 +223,12 @@ fn documents_that_trickle_are_given_up_in_time() {
     let (slow, good) = (Hostile::files(&[("h", &head)]), Hostile::files(&[("h", &head)]));
     slow.always("h", Fault::Trickle { bytes: 1, pause: Duration::from_millis(50) });
     let open = |server: &Hostile| source::open(&server.url(), &quick_options()).unwrap();
-    let policy = RetryPolicy { document_time_max: Duration::from_millis(500), ..RetryPolicy::default() };
+    let policy = RetryPolicy { document_time_max: Duration::from_millis(1_500), ..RetryPolicy::default() };
     for (sources, arrives) in [(vec![open(&slow)], false), (vec![open(&slow), open(&good)], true)] {
         let setting = Setting::over(sources, policy.clone());
         let began = Instant::now();
         let result = setting.downloader.document("h", 4_000);
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(result.map_err(|e| e.code()), if arrives { Ok(head.clone()) } else { Err("slow") });
     }
     assert_eq!((slow.requests(), good.requests()), (2, 1));
@@ -245,7 +245,7 @@ fn in_parallel(downloader: &Downloader, files: &[(String, Vec<u8>)]) -> Vec<Resu
     std::thread::scope(|scope| {
         let parts = files.chunks(files.len().div_ceil(4));
         let workers: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().try_for_each(one))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        workers.into_iter().map(|worker| worker.join().expect("no worker panics")).collect()
     })
 }
 
@@ -273,8 +273,13 @@ fn many_threads_are_no_louder_than_one_to_a_host_in_trouble() {
     let source = source::open(&server.url(), &quick_options()).unwrap();
     let downloader = Downloader::new(vec![source], policy, Cancel::default(), Arc::new(Silent));
     assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);
-    // Four at once at first, then one after the other up to the eighth failure; a few more where a busy machine is late.
-    assert!(server.requests() <= 16, "{}", server.requests());
+    // Up to four at once at first, then one after the other up to the eighth failure; one or two more where a busy
+    // machine is late.
+    assert!(server.requests() <= 14, "{}", server.requests());
+    // Nobody waits for a host that is down, and nobody troubles it either.
+    let (before, began) = (server.requests(), Instant::now());
+    assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);
+    assert!(server.requests() <= before + 1 && began.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! 1. the site is locked; its roots, and the keys at hand against them; build numbers against the channel's head;
 //! 2. every input directory is read;
-//! 3. for each platform objects, packs and the small files go into the site ([`release`]), none of which a client looks at
+//! 3. for each platform objects, packs and the small files go into the site (`release.rs`), none of which a client looks at
 //!    before a signed release names it;
 //! 4. a fresh install and the update from each base are tried with the client's code against what was written
 //!    ([`crate::proof`]);
@@ -29,15 +29,14 @@ use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::{Mover, Terms, last_build, require_above};
 use crate::packs::UnitCache;
-use crate::proof::{self, Known};
+use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
 use crate::scan::{self, Rules, Scanned};
 use crate::scratch::Scratch;
 use crate::sign::{Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
-use prior::Loaded;
-use release::Draft;
+use release::{Draft, DraftBase};
 
 /// Most bytes of release notes in one language.
 const NOTES_BYTES_MAX: u64 = 1 << 20;
@@ -116,7 +115,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let notes = read_notes(&request.notes)?;
     let temp_dir = writer.temp_dir();
     let scratch = Scratch::new(writer.site(), request.scratch.as_deref().unwrap_or(&temp_dir), watch.clone())
-        .map_err(|source| Error::Client { doing: "open the site", source })?;
+        .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
     let job = Job {
         request,
         writer: &writer,
@@ -134,7 +133,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     }
     writer.barrier()?;
     if request.prove {
-        drafts.iter().try_for_each(|draft| job.prove(draft))?;
+        drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;
     }
     inputs.iter().try_for_each(|input| input.scanned.recheck())?;
     for draft in drafts.iter().filter(|d| !d.summary.reused) {
@@ -230,13 +229,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn prove(&self, draft: &Draft) -> Result<(), Error> {
-        let full_bytes = |loaded: &Loaded| loaded.index.stored_bytes();
+    fn prove(&self, draft: &mut Draft) -> Result<(), Error> {
+        let to_install = |base: &DraftBase| if base.tree.is_some() { 0 } else { base.loaded.index.stored_bytes() };
         let packs: u64 = draft.loaded.release.release.packs.iter().map(|row| row.length).sum();
-        let total = full_bytes(&draft.loaded) + draft.bases.iter().map(full_bytes).sum::<u64>() + packs;
+        let installs: u64 = draft.bases.iter().map(to_install).sum();
+        let total = draft.loaded.index.stored_bytes() + installs + packs;
         self.watch.step(Step::Proof, &draft.summary.platform, total);
-        let bases: Vec<Known<'_>> = draft.bases.iter().map(Loaded::known).collect();
-        let failures = proof::prove(&self.scratch, draft.loaded.known(), &bases);
+        let known = draft.loaded.known();
+        let mut starts = Vec::new();
+        for base in &mut draft.bases {
+            let tree = base.tree.take();
+            starts.push(Base { known: base.loaded.known(), tree });
+        }
+        let failures = proof::prove(&self.scratch, known, starts);
         if failures.is_empty() { Ok(()) } else { Err(Error::Proof(failures)) }
     }
 

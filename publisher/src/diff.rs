@@ -1,8 +1,9 @@
 //! Makes patches: old and new bytes in, the blocks of a unit out, as [`lamplighter_client::patch`] reads them.
 //!
-//! One stage a file: [`windowing`] cuts what is too large into pairs of windows; [`suffix`] finds the longest match of
-//! some bytes in old; [`matching`] aligns new with old by such matches; [`control`] turns the alignment into control
-//! triples and raw streams; [`entropy`] cuts the streams into blocks and compresses them.
+//! One stage a file: [`windowing`] divides what is too large into sections, with the help of [`samples`] and [`equal`];
+//! [`suffix`] finds the longest match of some bytes in old; [`matching`] aligns new with old by such matches; [`control`]
+//! turns the alignment into control triples and raw streams; [`entropy`] cuts the streams into blocks and compresses
+//! them.
 //!
 //! The same input gives the same bytes, on any machine and at any thread count: no stage looks at a clock, a random
 //! number, the number of cores or the order in which threads run.
@@ -10,7 +11,9 @@
 pub mod control;
 pub mod effort;
 pub mod entropy;
+pub mod equal;
 pub mod matching;
+pub mod samples;
 pub mod suffix;
 pub mod windowing;
 
@@ -23,8 +26,9 @@ use lamplighter_client::patch::OldBytes;
 use control::Control;
 pub use effort::Effort;
 use entropy::BlockWriter;
-use matching::Matcher;
+use matching::{Match, Matcher};
 use suffix::SuffixIndex;
+use windowing::{Bounds, OldWindow, Part};
 
 /// Counts up whenever the same input may give other bytes than before; part of the key under which patches are kept.
 pub const ENCODER_VERSION: u32 = 1;
@@ -62,48 +66,76 @@ pub struct Encoded {
 
 /// Encodes the patch that makes `new` from `old` and writes its blocks to `sink`.
 ///
-/// Memory: both sides whole up to 256 MiB each, with five bytes of index a byte of old; beyond that, windows.
+/// Memory: both sides whole up to 256 MiB each, with five bytes of index a byte of old; beyond that, sections of both.
 ///
 /// # Errors
 /// Reading either side, writing the blocks, or no memory for an index.
-pub fn encode(
+pub fn encode(old: Side<'_>, new: Side<'_>, effort: Effort, sink: &mut dyn Write) -> Result<Encoded, DiffError> {
+    encode_within(Bounds::of(effort), old, new, effort, sink)
+}
+
+fn encode_within(
+    bounds: Bounds,
     mut old: Side<'_>,
     mut new: Side<'_>,
     effort: Effort,
     sink: &mut dyn Write,
 ) -> Result<Encoded, DiffError> {
     let mut control = Control::new(BlockWriter::new(effort, sink));
-    for window in windowing::plan(&mut old, &mut new)? {
-        let old_bytes = window.old.read(&mut old)?;
-        let new_bytes = read(&mut new, "new", window.new.start, window.new.end - window.new.start)?;
-        let matches = align(&old_bytes, &new_bytes, effort)?;
-        let mut at = 0;
-        for found in &matches {
-            control.insert(&new_bytes[at..found.new])?;
-            at = found.new + found.length;
-            for (start, part) in window.old.locate(found.old, found.length) {
-                let from = found.new + (part.start - found.old);
-                control.copy(start, &old_bytes[part.clone()], &new_bytes[from..from + part.len()])?;
+    for section in windowing::plan(&mut old, &mut new, bounds)? {
+        let searches = section.parts.iter().any(|part| matches!(part, Part::Search(_)));
+        let old_bytes = if searches { section.old.read(&mut old)? } else { Vec::new() };
+        let mut search = Search { old: &old_bytes, window: &section.old, index: None, effort };
+        for part in &section.parts {
+            match part {
+                Part::Equal(run) => control.copy_equal(run.old, run.length)?,
+                Part::Search(range) => {
+                    let new_bytes = read(&mut new, "new", range.start, range.end - range.start)?;
+                    search.encode(&new_bytes, &mut control)?;
+                }
             }
         }
-        control.insert(&new_bytes[at..])?;
     }
     control.finish()?.finish()
 }
 
-/// Matches of new in old, in the order of new, without overlap.
-///
-/// What both begin and end with alike is not searched for.
-fn align(old: &[u8], new: &[u8], effort: Effort) -> Result<Vec<matching::Match>, DiffError> {
-    let prefix = matching::common_prefix(old, new);
-    if prefix == new.len() {
-        return Ok(if new.is_empty() { Vec::new() } else { vec![matching::Match { new: 0, old: 0, length: prefix }] });
+/// The search in the old bytes of one section; they are indexed when first needed.
+struct Search<'a> {
+    old: &'a [u8],
+    window: &'a OldWindow,
+    index: Option<SuffixIndex<'a>>,
+    effort: Effort,
+}
+
+impl Search<'_> {
+    /// Aligns `new` with old and passes the alignment on.
+    fn encode(&mut self, new: &[u8], control: &mut Control<'_>) -> Result<(), DiffError> {
+        let mut at = 0;
+        for found in self.align(new)? {
+            control.insert(&new[at..found.new])?;
+            at = found.new + found.length;
+            for (start, part) in self.window.locate(found.old, found.length) {
+                let from = found.new + (part.start - found.old);
+                control.copy(start, &self.old[part.clone()], &new[from..from + part.len()])?;
+            }
+        }
+        control.insert(&new[at..])
     }
-    if old.is_empty() {
-        return Ok(Vec::new());
+
+    /// Matches in the order of new, without overlap. Equal content, and old that is empty, need no index.
+    fn align(&mut self, new: &[u8]) -> Result<Vec<Match>, DiffError> {
+        if new.is_empty() || self.old.is_empty() {
+            return Ok(Vec::new());
+        }
+        if matching::common_prefix(self.old, new) == new.len() {
+            return Ok(vec![Match { new: 0, old: 0, length: new.len() }]);
+        }
+        let index = match &mut self.index {
+            Some(index) => index,
+            none => none.insert(SuffixIndex::new(self.old)?),
+        };
+        Ok(Matcher::new(index, self.old, new, self.effort.gain_min()).run())
     }
-    let index = SuffixIndex::new(old)?;
-    Ok(Matcher::new(&index, old, new, effort.gain_min()).run())
 }
 
 /// Reads a stretch of one side into memory.
@@ -113,4 +145,80 @@ fn read(side: &mut Side<'_>, name: &'static str, offset: u64, length: u64) -> Re
     let mut bytes = vec![0; size];
     side.bytes.read_at(offset, &mut bytes).map_err(fail)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use lamplighter_client::format::pack::{PLAIN, Unit};
+    use lamplighter_client::patch::UnitDecoder;
+    use proptest::prelude::*;
+
+    use super::samples::tests::noise;
+    use super::*;
+
+    /// Encodes and decodes; gives the length of the blocks.
+    fn round_trip(bounds: Bounds, old: &[u8], new: &[u8]) -> usize {
+        let (mut old_bytes, mut new_bytes) = (old, new);
+        let old_side = Side { length: old.len() as u64, bytes: &mut old_bytes };
+        let new_side = Side { length: new.len() as u64, bytes: &mut new_bytes };
+        let mut blocks = Vec::new();
+        let encoded = encode_within(bounds, old_side, new_side, Effort::new(1), &mut blocks).expect("encoded");
+        let unit = Unit {
+            method: PLAIN,
+            parameters: Vec::new(),
+            codecs: encoded.codecs,
+            blocks: 0..encoded.blocks.len(),
+            old_rows: Vec::new(),
+            new_rows: vec![0],
+        };
+        let mut decoder = UnitDecoder::new(&unit, old.len() as u64, new.len() as u64).expect("readable");
+        let (mut at, mut decoded) = (0, Vec::new());
+        for block in &encoded.blocks {
+            let end = at + block.length as usize;
+            decoder.block(&blocks[at..end], &mut &old[..], &mut decoded).expect("decoded");
+            at = end;
+        }
+        decoder.finish().expect("whole");
+        assert!(decoded == new, "the new bytes differ");
+        blocks.len()
+    }
+
+    #[test]
+    fn sections_find_what_moved_far() {
+        let old = noise(1, 900_000);
+        let mut new = [&old[700_000..], &noise(2, 20_000), &old[..300_000], &old[310_000..700_000]].concat();
+        (0..40).for_each(|n| new[n * 20_011] ^= 0x20);
+        let bytes = round_trip(Bounds::small(), &old, &new);
+        assert!(bytes < 20_000 + 1_500, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_large_equal_stretch_is_one_small_block() {
+        let old = noise(3, 6 << 20);
+        let bytes = round_trip(Bounds::small(), &old, &[&b"front"[..], &old, b"end"].concat());
+        assert!(bytes < 100, "{bytes} bytes");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_edits_come_back_with_and_without_sections(
+            seed in 0u64..9,
+            length in 0usize..200_000,
+            splices in proptest::collection::vec((any::<usize>(), 0usize..60_000, any::<usize>(), 0usize..60_000), 0..6),
+        ) {
+            let old = noise(seed, length);
+            let mut new = old.clone();
+            for (at, removed, from, copied) in splices {
+                let at = at % (new.len() + 1);
+                let end = (at + removed).min(new.len());
+                let from = from % (old.len() + 1);
+                let copy = old[from..(from + copied).min(old.len())].to_vec();
+                new.splice(at..end, copy);
+            }
+            round_trip(Bounds::small(), &old, &new);
+            round_trip(Bounds::of(Effort::default()), &old, &new);
+        }
+    }
 }

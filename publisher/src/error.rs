@@ -79,7 +79,7 @@ pub enum Error {
     #[error(transparent)]
     Pack(#[from] PackBuildError),
     #[error("cannot {doing}: {source}")]
-    Client { doing: &'static str, source: ClientError },
+    Client { doing: &'static str, source: Box<ClientError> },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Proof(Vec<ProofError>),
     #[error("release notes {}: {detail}", file.display())]

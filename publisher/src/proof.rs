@@ -43,7 +43,7 @@ impl ProofError {
 #[allow(missing_docs)]
 pub enum ProofDetail {
     #[error("the client stops: {0}")]
-    Client(#[from] ClientError),
+    Client(Box<ClientError>),
     #[error("expected the pack to do, found that the client went by {0}")]
     Route(&'static str),
     #[error("the tree cannot be read back: {0}")]
@@ -52,20 +52,34 @@ pub enum ProofDetail {
     Differs(String),
 }
 
+impl From<ClientError> for ProofDetail {
+    fn from(error: ClientError) -> Self {
+        Self::Client(Box::new(error))
+    }
+}
+
 /// A release and its manifest.
 pub type Known<'a> = (&'a VerifiedRelease, &'a Manifest);
+
+/// Where an update starts.
+pub struct Base<'a> {
+    /// The base release.
+    pub known: Known<'a>,
+    /// A tree that holds it already; else one is installed.
+    pub tree: Option<ScratchTree>,
+}
 
 /// Tries a fresh install of `release`, and its update from each of `bases`; gives all failures.
 ///
 /// Reports the bytes fetched; a way takes room for one tree and its update in the scratch directory.
-pub fn prove(scratch: &Scratch, release: Known<'_>, bases: &[Known<'_>]) -> Vec<ProofError> {
-    let ways: Vec<Option<&Known<'_>>> = std::iter::once(None).chain(bases.iter().map(Some)).collect();
-    let tried: Vec<Option<ProofError>> = ways.par_iter().map(|base| way(scratch, release, *base).err()).collect();
+pub fn prove(scratch: &Scratch, release: Known<'_>, bases: Vec<Base<'_>>) -> Vec<ProofError> {
+    let ways: Vec<Option<Base<'_>>> = std::iter::once(None).chain(bases.into_iter().map(Some)).collect();
+    let tried: Vec<Option<ProofError>> = ways.into_par_iter().map(|base| way(scratch, release, base).err()).collect();
     tried.into_iter().flatten().collect()
 }
 
-fn way(scratch: &Scratch, release: Known<'_>, base: Option<&Known<'_>>) -> Result<(), ProofError> {
-    let from = base.map_or("fresh install".to_owned(), |(base, _)| format!("build {}", base.release.build));
+fn way(scratch: &Scratch, release: Known<'_>, base: Option<Base<'_>>) -> Result<(), ProofError> {
+    let from = base.as_ref().map_or("fresh install".to_owned(), |base| format!("build {}", base.known.0.release.build));
     let target = &release.0.release;
     let failed =
         |detail| ProofError { platform: target.platform.clone(), from: from.clone(), build: target.build, detail };
@@ -76,12 +90,13 @@ fn way(scratch: &Scratch, release: Known<'_>, base: Option<&Known<'_>>) -> Resul
     compare(&tree, &target.platform, release.1).map_err(failed)
 }
 
-fn updated(scratch: &Scratch, release: Known<'_>, base: &Known<'_>) -> Result<ScratchTree, ProofDetail> {
-    let tree = scratch.install(base.0)?;
-    let base_manifest = &base.0.release.manifest;
+fn updated(scratch: &Scratch, release: Known<'_>, base: Base<'_>) -> Result<ScratchTree, ProofDetail> {
+    let Base { known, tree } = base;
+    let tree = tree.map_or_else(|| scratch.install(known.0), Ok)?;
+    let base_manifest = &known.0.release.manifest;
     let has_pack = release.0.release.packs.iter().any(|row| row.base_manifest == *base_manifest);
     let route = if has_pack { Route::PackOnly } else { Route::Cheapest };
-    let report = scratch.update(&tree, *base, release.0, route)?;
+    let report = scratch.update(&tree, known, release.0, route)?;
     match report.route {
         RouteTaken::Pack | RouteTaken::NoContent => Ok(tree),
         other if has_pack => Err(ProofDetail::Route(other.name())),

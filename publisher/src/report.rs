@@ -182,7 +182,9 @@ mod tests {
         let table = summary.to_table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 7);
-        assert_eq!(lines[2], "linux-x86_64  1 (1.0)        1000                 50   5.00 %      0.2");
+        let cells: Vec<&str> = lines[2].split_whitespace().collect();
+        assert_eq!(cells, ["linux-x86_64", "1", "(1.0)", "1000", "50", "5.00", "%", "0.2"]);
+        assert_eq!(lines[2].len(), lines[0].len(), "numbers end where their headings end: {table}");
         assert!(lines[3].contains("(2000, not kept)") && lines[6].contains("promote"), "{table}");
         summary.channel = Some(ChannelSummary { channel: "stable".to_owned(), sequence: 3, moved: true });
         assert!(summary.to_table().ends_with("build 7 (1.2) is what channel stable offers (sequence 3)\n"));

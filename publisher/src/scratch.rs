@@ -52,6 +52,12 @@ impl Scratch {
         Ok(Self { source, dir: dir.to_owned(), watch })
     }
 
+    /// Whether the volume of `tree` has `bytes` to spare; no where it is not known.
+    pub fn has_room(&self, tree: &ScratchTree, bytes: u64) -> bool {
+        let free = Tree::open(&tree.path(), Some(&tree.state())).and_then(|tree| tree.free_bytes());
+        matches!(free, Ok(Some(free)) if free > bytes)
+    }
+
     /// Installs `release` from its objects into a new tree.
     ///
     /// # Errors

@@ -373,8 +373,8 @@ mod tests {
         let (dir, pairs) = pairs();
         for (role, public) in &pairs {
             let signers = Signers::load(*role, Some(dir.path())).expect("a key");
-            assert_eq!(signers.publics(), [public.clone()]);
-            assert_eq!(public_keys(*role, Some(dir.path())).expect("a key"), [public.clone()]);
+            assert_eq!(signers.publics(), std::slice::from_ref(public));
+            assert_eq!(public_keys(*role, Some(dir.path())).expect("a key"), std::slice::from_ref(public));
         }
         let before = std::fs::read(dir.path().join("release.key")).expect("there");
         assert!(matches!(generate_pairs(dir.path(), &[Role::Release]), Err(SignError::Exists { .. })));

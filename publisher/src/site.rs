@@ -1,6 +1,6 @@
 //! A site on disk: what is in it, read with the same distrust as a client's.
 //!
-//! [`Site`] reads, [`documents`] verifies, [`write`] is the only place that changes a site.
+//! [`Site`] reads, [`documents`] verifies, [`mod@write`] is the only place that changes a site.
 
 pub mod documents;
 pub mod write;

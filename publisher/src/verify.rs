@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::build_release::prior::Loaded;
 use crate::error::Error;
 use crate::head::accepted;
-use crate::proof::{self, Known};
+use crate::proof::{self, Base};
 use crate::scratch::Scratch;
 use crate::site::documents::{manifest, named};
 use crate::site::{Site, SiteError, Trust};
@@ -103,7 +103,7 @@ fn verify(site: &Site, request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<V
     verified.content(site, &releases, &*watch)?;
     if request.prove {
         let scratch = Scratch::new(site, request.scratch, watch.clone())
-            .map_err(|source| Error::Client { doing: "open the site", source })?;
+            .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
         verified.ways(site, &releases, &scratch, &*watch);
     }
     Ok(verified)
@@ -259,9 +259,12 @@ impl Verified {
             let manifests: Vec<_> =
                 bases.iter().filter_map(|b| Some((*b, manifest(site, &b.release.release).ok()?))).collect();
             let Ok(target_manifest) = manifest(site, &target.release.release) else { continue };
-            let known: Vec<Known<'_>> = manifests.iter().map(|(base, manifest)| (&base.release, manifest)).collect();
-            self.ways += known.len() + 1;
-            for failure in proof::prove(scratch, (&target.release, &target_manifest), &known) {
+            let starts: Vec<Base<'_>> = manifests
+                .iter()
+                .map(|(base, manifest)| Base { known: (&base.release, manifest), tree: None })
+                .collect();
+            self.ways += starts.len() + 1;
+            for failure in proof::prove(scratch, (&target.release, &target_manifest), starts) {
                 let name = format!("{platform} {} -> build {build}", failure.from);
                 self.add("proof", &name, failure.detail);
             }

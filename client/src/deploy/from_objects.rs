@@ -80,7 +80,7 @@ pub(super) fn needed(index: &ObjectsIndex, rows: &[usize], reusable: &Reusable) 
     let pieces = rows.iter().flat_map(|row| index.pieces(*row));
     pieces
         .filter(|piece| seen.insert(piece.object))
-        .map(|piece| index.objects()[piece.object].clone())
+        .map(|piece| index.objects()[piece.object])
         .filter(|object| !reusable.contains_key(&object.blake3))
         .collect()
 }

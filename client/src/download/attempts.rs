@@ -19,6 +19,8 @@ const FAULT_WEIGHT: Duration = Duration::from_secs(10);
 pub(super) struct Attempts {
     mirrors: Vec<Own>,
     tries_max: u32,
+    /// Failures of a mirror with all files together after which it counts as down.
+    down_after: u32,
     retry_after_max: Duration,
 }
 
@@ -48,8 +50,16 @@ pub(super) struct Choice {
 }
 
 impl Attempts {
-    pub(super) fn new(mirrors: usize, tries_max: u32, policy: &RetryPolicy) -> Self {
-        Self { mirrors: vec![Own::default(); mirrors], tries_max, retry_after_max: policy.retry_after_max }
+    /// For content. A mirror that is down is not waited for: it is asked again, once, when it has rested.
+    pub(super) fn content(mirrors: usize, policy: &RetryPolicy) -> Self {
+        let (tries_max, retry_after_max) = (policy.tries_max, policy.retry_after_max);
+        Self { mirrors: vec![Own::default(); mirrors], tries_max, down_after: tries_max, retry_after_max }
+    }
+
+    /// For a document, which every mirror is asked for at least once.
+    pub(super) fn document(mirrors: usize, policy: &RetryPolicy) -> Self {
+        let tries_max = policy.document_tries_max;
+        Self { tries_max, down_after: u32::MAX, ..Self::content(mirrors, policy) }
     }
 
     /// The mirror to ask next, or none if all have had their chances.
@@ -59,7 +69,7 @@ impl Attempts {
     /// first.
     pub(super) fn choose(&self, standings: &[Standing], now: Duration, kept: Option<usize>) -> Option<Choice> {
         let usable = |own: &Own, standing: &Standing| {
-            let down = own.tries > 0 && standing.failures >= self.tries_max;
+            let down = standing.failures >= self.down_after && (own.tries > 0 || !standing.rest(now).is_zero());
             !own.out && !down && own.lies < LIES_MAX && own.tries < self.tries_max
         };
         let cost = |own: &Own, standing: &Standing| {
@@ -141,7 +151,8 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     fn attempts(mirrors: usize) -> (Attempts, Vec<Standing>) {
-        (Attempts::new(mirrors, 3, &RetryPolicy::default()), vec![Standing::default(); mirrors])
+        let policy = RetryPolicy { tries_max: 3, ..RetryPolicy::default() };
+        (Attempts::content(mirrors, &policy), vec![Standing::default(); mirrors])
     }
 
     fn trouble(trouble: Trouble) -> SourceError {
@@ -213,9 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_that_is_down_for_all_is_down_for_this_file_after_one_try() {
+    fn a_mirror_that_is_down_is_asked_once_when_it_has_rested() {
         let (mut a, mut s) = attempts(1);
-        s[0].failures = 3;
+        (s[0].failures, s[0].next_slot) = (3, NOW + Duration::from_secs(1));
+        assert_eq!(next(&a, &s), None);
+        assert_eq!(Attempts::document(1, &RetryPolicy::default()).choose(&s, NOW, None).map(|c| c.mirror), Some(0));
+        s[0].next_slot = NOW;
         assert_eq!(next(&a, &s), Some(0));
         a.failed(0, trouble(Trouble::Status(500)));
         assert_eq!(next(&a, &s), None);

@@ -45,7 +45,7 @@ pub(super) fn fetch<T, E>(
     mut accept: impl FnMut(Vec<u8>) -> Result<T, E>,
 ) -> Result<T, DocumentError<E>> {
     let mirrors = shared.mirrors.len();
-    let attempts = Attempts::new(mirrors, shared.policy.document_tries_max, &shared.policy);
+    let attempts = Attempts::document(mirrors, &shared.policy);
     let budgets = vec![shared.policy.document_time_max; mirrors];
     let mut errand = Errand { shared, name, cap_bytes, attempts, budgets };
     let mut refusal = None;

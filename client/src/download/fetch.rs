@@ -9,6 +9,7 @@
 //! anyway.
 
 use super::attempts::{Attempts, Choice};
+use super::connection::{Connection, HEAD_BYTES};
 use super::error::{WrongContent, looks_like_web_page};
 use super::mirrors::{Mirror, Slot};
 use super::pump::{Message, Order, Pump, Wait};
@@ -18,16 +19,12 @@ use crate::progress::Event;
 use crate::source::{ByteRange, Kind, SourceError, Trouble};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// Longest wait between two looks at the cancel token.
-const PAUSE_SLICE: Duration = Duration::from_millis(100);
 
 /// A gap in the file up to this size is read and dropped, since a new request would cost more.
 const GAP_BYTES: u64 = 64 << 10;
 
-/// Bytes by which a web page is known.
-const HEAD_BYTES: usize = 64;
+/// Blocks and objects are rarely larger.
+const BLOCK_BYTES_USUAL: u64 = 4 << 20;
 
 /// Takes the bytes of a block as they come, which may have to start over.
 pub(super) trait Sink {
@@ -83,22 +80,6 @@ enum Givers {
     Mixed,
 }
 
-/// A transfer under way.
-struct Connection {
-    pump: Pump,
-    mirror: usize,
-    slot: Slot,
-    /// What arrived and was not used; `used` bytes of it were.
-    chunk: Vec<u8>,
-    used: usize,
-    /// Offset in the file of `chunk[used]`.
-    at: u64,
-    /// The end the transfer was told.
-    end: Option<u64>,
-    /// The first bytes that came.
-    head: Vec<u8>,
-}
-
 enum Step {
     /// The connection holds bytes for the present position.
     Ready,
@@ -114,7 +95,7 @@ impl Fetch {
 
     /// The file from `start` on, whatever its length.
     pub(super) fn open_ended(shared: Arc<Shared>, name: &str, start: u64) -> Self {
-        let attempts = Attempts::new(shared.mirrors.len(), shared.policy.tries_max, &shared.policy);
+        let attempts = Attempts::content(shared.mirrors.len(), &shared.policy);
         Self {
             shared,
             name: name.into(),
@@ -165,8 +146,8 @@ impl Fetch {
             let name = self.name.clone();
             return Err(DownloadError::TooLarge { name, bytes: length, max_bytes: EXACT_BYTES_MAX });
         }
-        // It grows as bytes arrive, so that a length alone takes no memory.
-        let mut bytes = Vec::new();
+        // What is usual is taken at once; more only as bytes arrive, so that a length alone takes no memory.
+        let mut bytes = Vec::with_capacity(length.min(BLOCK_BYTES_USUAL) as usize);
         self.block_into(length, blake3, blake3::Hasher::new(), &mut bytes)?;
         Ok(bytes)
     }
@@ -209,7 +190,7 @@ impl Fetch {
     ) -> Result<(), DownloadError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let wanted = usize::try_from(end - self.position).unwrap_or(usize::MAX);
-        let bytes = &connection.chunk[connection.used..];
+        let bytes = connection.ready();
         let bytes = &bytes[..bytes.len().min(wanted)];
         hasher.update(bytes);
         head.extend(bytes.iter().take(HEAD_BYTES - head.len()));
@@ -242,7 +223,7 @@ impl Fetch {
                 continue;
             };
             connection.drop_before(self.position);
-            if connection.used < connection.chunk.len() {
+            if !connection.ready().is_empty() {
                 return Ok(Step::Ready);
             }
             let error = match connection.pump.next(&self.shared.cancel, None) {
@@ -387,7 +368,9 @@ impl Fetch {
         if let Some(wrong) = self.wrong.take() {
             return wrong.into();
         }
-        let failed = self.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
+        // One that is down may not have been asked at all; then what it failed with before is what there is to say.
+        let earlier = || self.shared.mirrors.iter().find_map(Mirror::last_error).map(|error| error.about(&self.name));
+        let failed = self.attempts.error().or_else(earlier).map(|error| DownloadError::Source(Box::new(error)));
         failed.unwrap_or_else(|| DownloadError::NoSource { name: self.name.clone() })
     }
 
@@ -414,65 +397,4 @@ fn start_over(hasher: &mut blake3::Hasher, head: &mut Vec<u8>, sink: &mut dyn Si
     hasher.reset();
     head.clear();
     sink.restart()
-}
-
-impl Connection {
-    fn new(pump: Pump, mirror: usize, slot: Slot, at: u64, end: Option<u64>) -> Self {
-        Self { pump, mirror, slot, chunk: Vec::new(), used: 0, at, end, head: Vec::new() }
-    }
-
-    fn refill(&mut self, chunk: Vec<u8>) {
-        self.head.extend(chunk.iter().take(HEAD_BYTES - self.head.len()));
-        (self.chunk, self.used) = (chunk, 0);
-    }
-
-    /// What it means that nothing more comes although `position` was wanted.
-    fn early_end(&self, position: u64) -> Trouble {
-        if looks_like_web_page(&self.head) {
-            return Trouble::WebPage;
-        }
-        Trouble::Interrupted(format!("it ended at byte {}, byte {position} was wanted", self.at))
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.used += bytes;
-        self.at += bytes as u64;
-    }
-
-    /// Drops what lies before `position`, as far as it is here.
-    fn drop_before(&mut self, position: u64) {
-        let gap = usize::try_from(position.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        self.consume(gap.min(self.chunk.len() - self.used));
-    }
-}
-
-impl Shared {
-    /// Waits until a request may be sent to this mirror; none if its standing changed meanwhile.
-    pub(super) fn wait_for_slot(&self, mirror: usize) -> Result<Option<Slot>, DownloadError> {
-        let mirror = &self.mirrors[mirror];
-        let slot = mirror.reserve(&self.policy);
-        loop {
-            self.check_cancel()?;
-            if !mirror.honours(&slot) {
-                return Ok(None);
-            }
-            let left = slot.at.saturating_sub(self.policy.timing.now());
-            if left.is_zero() {
-                return Ok(Some(slot));
-            }
-            self.policy.timing.pause(left.min(PAUSE_SLICE));
-        }
-    }
-
-    /// Notes a failure in the standing of `mirror`; an answer that is merely unwelcome shows that it works.
-    pub(super) fn note_failure(&self, mirror: usize, slot: &mut Slot, error: &SourceError) {
-        let mirror = &self.mirrors[mirror];
-        match error {
-            SourceError::NotFound { .. } | SourceError::Forbidden { .. } => mirror.worked(slot),
-            SourceError::Transient { trouble: Trouble::Range { .. }, .. } => mirror.worked(slot),
-            SourceError::Transient { .. } if error.is_mirror_fault() => mirror.lied(),
-            SourceError::Transient { retry_after, .. } => mirror.failed(slot, &self.policy, *retry_after),
-            SourceError::Fatal { .. } => mirror.failed(slot, &self.policy, None),
-        }
-    }
 }

@@ -5,7 +5,7 @@
 //! side by side count as one.
 
 use super::RetryPolicy;
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(super) struct Mirror {
     pub(super) source: Arc<dyn Source>,
     standing: Mutex<Standing>,
+    last_error: Mutex<Option<SourceError>>,
 }
 
 /// Times are those of [`super::Timing::now`].
@@ -44,7 +45,7 @@ impl Standing {
 
 impl Mirror {
     pub(super) fn new(source: Arc<dyn Source>) -> Self {
-        Self { source, standing: Mutex::default() }
+        Self { source, standing: Mutex::default(), last_error: Mutex::default() }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -74,9 +75,15 @@ impl Mirror {
         self.lock().epoch == slot.epoch
     }
 
+    /// What it failed with last.
+    pub(super) fn last_error(&self) -> Option<SourceError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes that the request sent in `slot` failed.
-    pub(super) fn failed(&self, slot: &Slot, policy: &RetryPolicy, retry_after: Option<Duration>) {
+    pub(super) fn failed(&self, slot: &Slot, policy: &RetryPolicy, retry_after: Option<Duration>, error: &SourceError) {
         let now = policy.timing.now();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
         let mut standing = self.lock();
         if standing.epoch == slot.epoch {
             standing.failures = standing.failures.saturating_add(1);
@@ -115,7 +122,7 @@ impl Mirror {
 mod tests {
     use super::super::Timing;
     use super::*;
-    use crate::source::{Body, ByteRange, Kind, SourceError};
+    use crate::source::{Body, ByteRange, Kind, Trouble};
 
     struct Nowhere;
 
@@ -144,6 +151,10 @@ mod tests {
         (Mirror::new(Arc::new(Nowhere)), RetryPolicy { timing: Arc::new(Noon), ..RetryPolicy::default() })
     }
 
+    fn error() -> SourceError {
+        SourceError::transient("name", "site", Trouble::Status(500))
+    }
+
     fn seconds(mirror: &Mirror, policy: &RetryPolicy) -> u64 {
         mirror.reserve(policy).at.as_secs()
     }
@@ -153,11 +164,11 @@ mod tests {
         let (mirror, policy) = setting();
         assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (100, 100));
         let slot = mirror.reserve(&policy);
-        mirror.failed(&slot, &policy, None);
+        mirror.failed(&slot, &policy, None, &error());
         assert!(!mirror.honours(&slot));
         assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (101, 102));
         let slot = mirror.reserve(&policy);
-        mirror.failed(&slot, &policy, None);
+        mirror.failed(&slot, &policy, None, &error());
         assert_eq!((seconds(&mirror, &policy), seconds(&mirror, &policy)), (102, 104));
     }
 
@@ -165,7 +176,7 @@ mod tests {
     fn failures_side_by_side_count_as_one() {
         let (mirror, policy) = setting();
         let mut slots: Vec<Slot> = (0..8).map(|_| mirror.reserve(&policy)).collect();
-        slots.iter().for_each(|slot| mirror.failed(slot, &policy, None));
+        slots.iter().for_each(|slot| mirror.failed(slot, &policy, None, &error()));
         assert_eq!(mirror.standing().failures, 1);
         mirror.worked(&mut slots[3]);
         assert_eq!(mirror.standing().failures, 0);
@@ -177,7 +188,8 @@ mod tests {
     fn a_wait_the_server_asks_for_holds_for_everybody() {
         let (mirror, policy) = setting();
         let slot = mirror.reserve(&policy);
-        mirror.failed(&slot, &policy, Some(Duration::from_secs(300)));
+        mirror.failed(&slot, &policy, Some(Duration::from_secs(300)), &error());
         assert_eq!(seconds(&mirror, &policy), 400);
+        assert_eq!(mirror.last_error(), Some(error()));
     }
 }

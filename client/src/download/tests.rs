@@ -1,7 +1,7 @@
 //! Random misbehaviour of several sources, without a network.
 
 use super::*;
-use crate::progress::Silent;
+use crate::progress::{Event, Silent};
 use crate::source::{Body, ByteRange, Kind, SourceError, Trouble};
 use proptest::prelude::*;
 use std::io::{self, Cursor, Read};

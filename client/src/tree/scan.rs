@@ -3,6 +3,9 @@
 //! Rows are taken in runs that share a directory, so that a directory is walked to once and a small file costs an open, a
 //! look and a read. Large files are hashed by all threads together. Work runs in rayon's current pool.
 
+#[cfg(all(unix, test))]
+mod tests;
+
 use std::cell::Cell;
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Help for integration tests.
 
-// Each test program uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+// Each test program uses a part of it; a panic here is a failed test.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 #[cfg(feature = "http")]
 pub mod hostile;

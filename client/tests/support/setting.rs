@@ -88,7 +88,7 @@ impl Setting {
 
 /// No proxy, and timers as short as a busy machine allows.
 pub fn quick_options() -> HttpOptions {
-    HttpOptions { proxy: Proxy::None, stall_timeout: Duration::from_millis(400), ..HttpOptions::default() }
+    HttpOptions { proxy: Proxy::None, stall_timeout: Duration::from_secs(1), ..HttpOptions::default() }
 }
 
 /// Bytes that look random and are the same every time.

@@ -20,15 +20,26 @@ use crate::error::Error;
 use crate::objects::{self, ObjectSink, Prior};
 use crate::packs;
 use crate::report::{PackFate, PackSummary, PlatformSummary};
+use crate::scratch::ScratchTree;
 use crate::site::{SiteError, SiteWriter};
 use crate::watch::{PartProgress, Step};
+
+/// Room that is left to others on the scratch volume.
+const SPARE_BYTES: u64 = 4 << 30;
 
 /// A release with all its files in the site, but for the signed document.
 pub(super) struct Draft {
     pub(super) loaded: Loaded,
     /// Where its packs start, newest first.
-    pub(super) bases: Vec<Loaded>,
+    pub(super) bases: Vec<DraftBase>,
     pub(super) summary: PlatformSummary,
+}
+
+/// Where a pack starts.
+pub(super) struct DraftBase {
+    pub(super) loaded: Loaded,
+    /// The tree the pack was made from, where there is room to keep it for the proof.
+    pub(super) tree: Option<ScratchTree>,
 }
 
 /// A release under way.
@@ -40,8 +51,18 @@ struct Target<'a> {
 
 struct Pack {
     row: Option<PackRow>,
+    tree: Option<ScratchTree>,
     summary: PackSummary,
 }
+
+impl Pack {
+    fn without(fate: PackFate) -> Made {
+        (fate, None, None)
+    }
+}
+
+/// What became of a pack, its row if it is kept, its base's tree if that is kept.
+type Made = (PackFate, Option<PackRow>, Option<ScratchTree>);
 
 impl Job<'_> {
     /// Puts everything of a release into the site but its signed document; `drafts` are this run's other platforms.
@@ -74,10 +95,11 @@ impl Job<'_> {
             full_bytes: stats.stored_bytes,
             new_object_bytes: stats.written_bytes,
             seconds,
-            packs: packs.into_iter().map(|p| p.summary).collect(),
+            packs: packs.iter().map(|p| p.summary.clone()).collect(),
         };
         let loaded = Loaded { release, manifest: input.scanned.manifest.clone(), index };
-        Ok(Draft { loaded, bases: before.bases, summary })
+        let bases = before.bases.into_iter().zip(packs).map(|(loaded, pack)| DraftBase { loaded, tree: pack.tree });
+        Ok(Draft { loaded, bases: bases.collect(), summary })
     }
 
     /// Takes the release that is in the site, if it is the one asked for.
@@ -122,6 +144,7 @@ impl Job<'_> {
             seconds: 0.0,
             packs,
         };
+        let bases = bases.into_iter().map(|loaded| DraftBase { loaded, tree: None }).collect();
         Ok(Draft { loaded, bases, summary })
     }
 
@@ -152,23 +175,21 @@ impl Job<'_> {
 
     fn pack(&self, target: &Target<'_>, base: &Loaded) -> Result<Pack, Error> {
         let started = Instant::now();
-        let (fate, row) = self.pack_from(target, base)?;
+        let (fate, row, tree) = self.pack_from(target, base)?;
         let release = &base.release.release;
         let (base_build, base_version) = (release.build, release.version.clone());
-        Ok(Pack {
-            row,
-            summary: PackSummary { base_build, base_version, fate, seconds: started.elapsed().as_secs_f64() },
-        })
+        let summary = PackSummary { base_build, base_version, fate, seconds: started.elapsed().as_secs_f64() };
+        Ok(Pack { row, tree, summary })
     }
 
-    fn pack_from(&self, target: &Target<'_>, base: &Loaded) -> Result<(PackFate, Option<PackRow>), Error> {
+    fn pack_from(&self, target: &Target<'_>, base: &Loaded) -> Result<Made, Error> {
         let release = &base.release.release;
         if release.manifest == target.manifest {
-            return Ok((PackFate::Same, None));
+            return Ok(Pack::without(PackFate::Same));
         }
         let skip = |detail: String| {
             self.watch.notice("base-skipped", &layout::release(release.build, &release.platform), &detail);
-            Ok((PackFate::Skipped, None))
+            Ok(Pack::without(PackFate::Skipped))
         };
         if release.reads_pack < pack::FORMAT {
             return skip(format!("its client reads packs up to format {}, not {}", release.reads_pack, pack::FORMAT));
@@ -176,7 +197,7 @@ impl Job<'_> {
         let tree = match self.scratch.install(&base.release) {
             Ok(tree) => tree,
             Err(source) if source.class() == ClientClass::Disk => {
-                return Err(Error::Client { doing: "rebuild the tree of an old release", source });
+                return Err(Error::Client { doing: "rebuild the tree of an old release", source: Box::new(source) });
             }
             Err(error) => return skip(format!("its tree cannot be rebuilt: {error}")),
         };
@@ -189,7 +210,7 @@ impl Job<'_> {
         let progress = PartProgress::new(self.watch.clone());
         let built = packs::build(&step, self.request.effort, &self.cache, &self.writer.temp_dir(), &progress)?;
         if !worth_keeping(built.length, target.full_bytes) {
-            return Ok((PackFate::TooLarge(built.length), None));
+            return Ok((PackFate::TooLarge(built.length), None, self.kept(target, base, tree)));
         }
         let row = PackRow {
             format: pack::FORMAT,
@@ -199,7 +220,14 @@ impl Job<'_> {
             header: FileRef { length: built.header_length, blake3: built.header_blake3 },
         };
         self.writer.put_file(&layout::pack(&built.header_blake3), built.file)?;
-        Ok((PackFate::Kept(row.length), Some(row)))
+        Ok((PackFate::Kept(row.length), Some(row), self.kept(target, base, tree)))
+    }
+
+    /// Keeps the tree of a base for the proof, if what is still to come will find room beside it.
+    fn kept(&self, target: &Target<'_>, base: &Loaded, tree: ScratchTree) -> Option<ScratchTree> {
+        let trees = base.manifest.content_bytes() + target.input.scanned.manifest.content_bytes();
+        let wanted = trees.saturating_mul(2 * self.request.jobs as u64).saturating_add(SPARE_BYTES);
+        (self.request.prove && self.scratch.has_room(&tree, wanted)).then_some(tree)
     }
 
     fn sign(&self, target: &Target<'_>, index: FileRef, packs: Vec<PackRow>) -> Result<VerifiedRelease, Error> {

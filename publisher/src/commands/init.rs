@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// App id: letters, digits, '.', '_' and '-'.
     #[arg(long, value_name = "ID")]
     app: Option<String>,
-    /// Directory of the keys: root.key and release.pub, channel.pub (or their .key); more keys as <role>-<name>.
+    /// Directory of the keys: root.key and release.pub, channel.pub (or their .key); more keys as ROLE-NAME.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
     /// How many root keys must sign the next root.

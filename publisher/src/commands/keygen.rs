@@ -12,7 +12,7 @@ use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory for the files <role>.key (for their owner only) and <role>.pub; existing files are never overwritten.
+    /// Directory for the files ROLE.key (for their owner only) and ROLE.pub; existing files are never overwritten.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Make a pair for this role only; may be given more than once.

@@ -46,9 +46,7 @@ impl<'a> Control<'a> {
         if new.is_empty() {
             return Ok(());
         }
-        if self.extra > 0 || old_start != self.old_at {
-            self.close_triple(old_start);
-        }
+        self.go_to(old_start);
         for (old, new) in old.chunks(STEP_BYTES).zip(new.chunks(STEP_BYTES)) {
             self.old_at += new.len() as u64;
             self.diff += new.len() as u64;
@@ -60,6 +58,22 @@ impl<'a> Control<'a> {
             self.cut_if_full()?;
         }
         Ok(())
+    }
+
+    /// New bytes that are the same as `length` old ones at `old_start`.
+    pub fn copy_equal(&mut self, old_start: u64, length: u64) -> Result<(), DiffError> {
+        self.go_to(old_start);
+        self.old_at += length;
+        self.diff += length;
+        self.pass_zeros(length);
+        self.cut_if_full()
+    }
+
+    /// Begins to copy at `old_start`, in the open triple if that is where it stands.
+    fn go_to(&mut self, old_start: u64) {
+        if self.extra > 0 || old_start != self.old_at {
+            self.close_triple(old_start);
+        }
     }
 
     /// Closes the last block.

@@ -1,37 +1,66 @@
-//! Cuts content that is too large to index at once into pairs of windows.
+//! Divides a unit into sections: what is searched for, and the stretches of old it is searched in.
 //!
-//! Up to 256 MiB a side there is one pair, everything. Beyond that new is cut into windows of 64 MiB, and each gets the
-//! parts of old that have most in common with it: old is divided into bins of 64 MiB, and of the content-defined sample
-//! points of both sides those that are equal vote for the bin they lie in. What was moved by any distance is found
-//! again; memory stays that of one pair, beside 16 bytes for every 4 KiB of old.
+//! Up to 256 MiB a side there is one section, everything in everything. Beyond that, long equal runs are taken out
+//! first ([`super::equal`]). What lies between them is searched, with a margin of the runs around it, so that the
+//! search finds by itself which alignment goes on. A section searches for at most 64 MiB, in at most 192 MiB of old: the
+//! surroundings of its gaps, and of what no run covers the bins of 64 MiB whose sample points it has most of.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{DiffError, Side, read};
+use super::equal::{self, Run};
+use super::samples::{self, Hit};
+use super::{DiffError, Effort, Side, read};
 
-/// Up to this length a side is one window.
-const WHOLE_BYTES: u64 = 256 << 20;
-/// New bytes of a window, and old bytes of a bin.
-const WINDOW_BYTES: u64 = 64 << 20;
-/// Bins of old that a window of new is compared with.
-const BINS: usize = 3;
-/// Bytes a sample point stands for.
-const SAMPLE_BYTES: usize = 32;
-/// One position in this many is a sample point.
-const SAMPLE_RATE: u64 = 4096;
+/// Bounds that decide how a unit is divided, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Up to this length of either side there is one section.
+    whole: u64,
+    /// New bytes a section searches for.
+    new: u64,
+    /// Old bytes it searches in.
+    old: u64,
+    /// Part of a run that is searched with the gap beside it, and of old that is indexed around a gap.
+    margin: u64,
+}
 
-/// A stretch of new and the stretches of old it is compared with.
+impl Bounds {
+    /// At low effort equal runs are taken out of smaller files, too.
+    pub(super) const fn of(effort: Effort) -> Self {
+        let whole = if effort.number() < 4 { 4 << 20 } else { 256 << 20 };
+        Self { whole, new: 64 << 20, old: 192 << 20, margin: 4 << 10 }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn small() -> Self {
+        Self { whole: 0, new: 64 << 10, old: 192 << 10, margin: 512 }
+    }
+}
+
+/// Bins of old are ranked, and added to a section, as wholes; this many make up a section's share.
+const BINS: u64 = 3;
+
+/// What is searched for in one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    /// Stretches of old, in order.
+pub struct Section {
+    /// What is indexed.
     pub old: OldWindow,
-    /// Stretch of new.
-    pub new: Range<u64>,
+    /// Parts of new, each after the one before.
+    pub parts: Vec<Part>,
+}
+
+/// A part of new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The same as in old.
+    Equal(Run),
+    /// To be searched for.
+    Search(Range<u64>),
 }
 
 /// Stretches of old that are indexed as one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OldWindow(Vec<Range<u64>>);
 
 impl OldWindow {
@@ -64,123 +93,199 @@ impl OldWindow {
     }
 }
 
-/// The pairs of windows for two sides, in the order of new.
+/// The sections of a unit, in the order of new.
 ///
 /// # Errors
 /// Reading.
-pub fn plan(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<Vec<Window>, DiffError> {
-    if old.length <= WHOLE_BYTES && new.length <= WHOLE_BYTES {
-        return Ok(vec![Window { old: OldWindow(stretches(&[0], old.length, old.length)), new: 0..new.length }]);
+pub(super) fn plan(old: &mut Side<'_>, new: &mut Side<'_>, bounds: Bounds) -> Result<Vec<Section>, DiffError> {
+    if old.length.max(new.length) <= bounds.whole {
+        let all = Range { start: 0, end: old.length };
+        return Ok(vec![Section { old: OldWindow(vec![all]), parts: vec![Part::Search(0..new.length)] }]);
     }
-    cut(old, new, WINDOW_BYTES)
+    let hits = samples::hits(old, new)?;
+    let runs = equal::runs(old, new, &hits)?;
+    let uncovered = uncovered(&runs, old.length, bounds.margin);
+    let section = |parts: Vec<Part>| {
+        let stretches = choose_old(&parts, &hits, &uncovered, old.length, bounds);
+        Section { old: OldWindow(stretches), parts }
+    };
+    Ok(divide(&runs, new.length, bounds).into_iter().map(section).collect())
 }
 
-fn cut(old: &mut Side<'_>, new: &mut Side<'_>, window_bytes: u64) -> Result<Vec<Window>, DiffError> {
-    let mut bins: HashMap<u64, u32> = HashMap::new();
-    for (bin, start) in (0u32..).zip(starts(old.length, window_bytes)) {
-        let bytes = read(old, "old", start, window_bytes.min(old.length - start))?;
-        for hash in samples(&bytes) {
-            bins.entry(hash).or_insert(bin);
+/// Cuts new into the parts of sections.
+fn divide(runs: &[Run], new_length: u64, bounds: Bounds) -> Vec<Vec<Part>> {
+    let mut sections: Vec<Vec<Part>> = vec![Vec::new()];
+    let mut searched = 0;
+    let mut at = 0;
+    let mut search = |sections: &mut Vec<Vec<Part>>, mut range: Range<u64>| {
+        while range.start < range.end {
+            if searched == bounds.new {
+                sections.push(Vec::new());
+                searched = 0;
+            }
+            let end = range.end.min(range.start + bounds.new - searched);
+            searched += end - range.start;
+            if let Some(section) = sections.last_mut() {
+                section.push(Part::Search(range.start..end));
+            }
+            range.start = end;
+        }
+    };
+    for run in runs {
+        // A run that goes on to either end of new needs no margin there.
+        let front = if run.new == 0 { 0 } else { bounds.margin };
+        let back = if run.new + run.length == new_length { 0 } else { bounds.margin };
+        if run.length <= front + back {
+            continue;
+        }
+        let inner = Run { new: run.new + front, old: run.old + front, length: run.length - front - back };
+        search(&mut sections, at..inner.new);
+        if let Some(section) = sections.last_mut() {
+            section.push(Part::Equal(inner));
+        }
+        at = inner.new + inner.length;
+    }
+    search(&mut sections, at..new_length);
+    sections
+}
+
+/// What no run takes from old, widened by a margin.
+fn uncovered(runs: &[Run], length: u64, margin: u64) -> Vec<Range<u64>> {
+    let mut taken: Vec<Range<u64>> = runs.iter().map(|run| run.old..run.old + run.length).collect();
+    taken.sort_by_key(|range| (range.start, range.end));
+    let mut free = Vec::new();
+    let mut at = 0;
+    for range in taken {
+        if range.start > at {
+            free.push(at.saturating_sub(margin)..(range.start + margin).min(length));
+        }
+        at = at.max(range.end);
+    }
+    if at < length {
+        free.push(at.saturating_sub(margin)..length);
+    }
+    merge(free)
+}
+
+/// The stretches of old a section's gaps are searched in.
+fn choose_old(
+    parts: &[Part],
+    hits: &[Hit],
+    uncovered: &[Range<u64>],
+    old_length: u64,
+    bounds: Bounds,
+) -> Vec<Range<u64>> {
+    let mut chosen = surroundings(parts, old_length, bounds);
+    let mut left = bounds.old.saturating_sub(total(&chosen));
+    let bin_bytes = bounds.old / BINS;
+    for bin in rank_bins(parts, hits, old_length.div_ceil(bin_bytes), bin_bytes) {
+        let (start, end) = (bin * bin_bytes, (bin + 1) * bin_bytes);
+        let first = uncovered.partition_point(|stretch| stretch.end <= start);
+        for stretch in uncovered[first..].iter().take_while(|stretch| stretch.start < end) {
+            let from = stretch.start.max(start);
+            let to = stretch.end.min(end).min(from + left);
+            left -= to - from;
+            chosen.push(from..to);
         }
     }
-    let mut windows = Vec::new();
-    for start in starts(new.length, window_bytes) {
-        let end = new.length.min(start + window_bytes);
-        let bytes = read(new, "new", start, end - start)?;
-        let chosen = vote(&samples(&bytes), &bins, start / window_bytes, old.length.div_ceil(window_bytes));
-        windows.push(Window { old: OldWindow(stretches(&chosen, window_bytes, old.length)), new: start..end });
-    }
-    Ok(windows)
+    merge(chosen)
 }
 
-fn starts(length: u64, step: u64) -> impl Iterator<Item = u64> {
-    (0..length.div_ceil(step)).map(move |index| index * step)
+/// Old bytes beside the gaps, where the runs around them go on: as many as the gap has, up to a 64th of a section's.
+fn surroundings(parts: &[Part], old_length: u64, bounds: Bounds) -> Vec<Range<u64>> {
+    let near = bounds.margin * 2;
+    let reach = |gap: &Range<u64>| (bounds.margin + gap.end - gap.start).clamp(near, near.max(bounds.new / 64));
+    let mut left = bounds.old / 2;
+    let mut stretches = Vec::new();
+    for pair in parts.windows(2) {
+        let (start, end) = match (&pair[0], &pair[1]) {
+            (Part::Equal(run), Part::Search(gap)) => (run.old + run.length, run.old + run.length + reach(gap)),
+            (Part::Search(gap), Part::Equal(run)) => (run.old.saturating_sub(reach(gap)), run.old),
+            _ => continue,
+        };
+        let end = end.min(old_length).min(start + left);
+        left -= end - start;
+        stretches.push(start..end);
+    }
+    merge(stretches)
 }
 
-/// The bins with most votes, in order; without votes those around the same place.
-fn vote(samples: &[u64], bins: &HashMap<u64, u32>, here: u64, count: u64) -> Vec<u64> {
-    let mut votes: HashMap<u64, usize> = HashMap::new();
-    for bin in samples.iter().filter_map(|sample| bins.get(sample)) {
-        *votes.entry(u64::from(*bin)).or_default() += 1;
+/// Bins of old, those first that hold most of the gaps' samples, then those nearest to the same place.
+fn rank_bins(parts: &[Part], hits: &[Hit], count: u64, bin_bytes: u64) -> Vec<u64> {
+    let mut votes: BTreeMap<u64, u64> = (0..count).map(|bin| (bin, 0)).collect();
+    let mut here = 0;
+    for gap in parts.iter().filter_map(|part| if let Part::Search(gap) = part { Some(gap) } else { None }) {
+        let first = hits.partition_point(|hit| hit.new <= gap.start);
+        let inside = hits[first..].iter().take_while(|hit| hit.new <= gap.end);
+        inside.for_each(|hit| *votes.entry((hit.old - 1) / bin_bytes).or_default() += 1);
+        here = gap.start / bin_bytes;
     }
-    let near = [here, here + 1, here.wrapping_sub(1)];
-    near.iter().filter(|bin| **bin < count).for_each(|bin| *votes.entry(*bin).or_default() += 0);
-    let mut ranked: Vec<(u64, usize)> = votes.into_iter().collect();
+    let mut ranked: Vec<(u64, u64)> = votes.into_iter().collect();
     ranked.sort_by_key(|(bin, votes)| (std::cmp::Reverse(*votes), bin.abs_diff(here), *bin));
-    let mut chosen: Vec<u64> = ranked.into_iter().take(BINS).map(|(bin, _)| bin).collect();
-    chosen.sort_unstable();
-    chosen
+    ranked.into_iter().map(|(bin, _)| bin).collect()
 }
 
-/// Bins as stretches of old; neighbours become one.
-fn stretches(bins: &[u64], bin_bytes: u64, length: u64) -> Vec<Range<u64>> {
-    let mut stretches: Vec<Range<u64>> = Vec::new();
-    for bin in bins {
-        let (start, end) = (bin * bin_bytes, length.min((bin + 1).saturating_mul(bin_bytes)));
-        match stretches.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ if start < end => stretches.push(start..end),
-            _ => {}
-        }
-    }
-    stretches
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
 
-/// Hashes of the sample points of `bytes`: the bytes before a position decide whether it is one, so equal stretches
-/// have equal points wherever they lie.
-fn samples(bytes: &[u8]) -> Vec<u64> {
-    // A polynomial over the last 32 bytes, modulo 2^64.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let leaving = (0..SAMPLE_BYTES).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
-    let (mut hash, mut found) = (0u64, Vec::new());
-    for (at, byte) in bytes.iter().enumerate() {
-        hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*byte) + 1);
-        if let Some(left) = at.checked_sub(SAMPLE_BYTES) {
-            hash = hash.wrapping_sub(leaving.wrapping_mul(u64::from(bytes[left]) + 1));
-        }
-        // The high bits depend on all 32 bytes.
-        if at + 1 >= SAMPLE_BYTES && hash >> 32 & (SAMPLE_RATE - 1) == 0 {
-            found.push(hash);
+/// Sorts ranges and joins those that touch; empty ones are dropped.
+fn merge(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => merged.push(range),
         }
     }
-    found
+    merged
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn noise(seed: u64, length: usize) -> Vec<u8> {
-        let mut state = seed * 2 + 1;
-        let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        (0..length).map(step).collect()
+    #[test]
+    fn sections_cover_new_without_gaps_and_stay_within_bounds() {
+        let bounds = Bounds { whole: 0, new: 100, old: 300, margin: 10 };
+        let run = |new, old, length| Run { new, old, length };
+        let runs = [run(0, 500, 50), run(60, 560, 15), run(300, 0, 200)];
+        let sections = divide(&runs, 600, bounds);
+        let mut at = 0;
+        for parts in &sections {
+            let mut searched = 0;
+            for part in parts {
+                let range = match part {
+                    Part::Equal(run) => run.new..run.new + run.length,
+                    Part::Search(range) => range.clone(),
+                };
+                assert_eq!(range.start, at);
+                at = range.end;
+                searched += if matches!(part, Part::Search(_)) { range.end - range.start } else { 0 };
+            }
+            assert!(searched <= bounds.new);
+        }
+        assert_eq!((at, sections.len()), (600, 4));
+        assert_eq!(sections[0][0], Part::Equal(run(0, 500, 40)));
+        assert!(sections[2].contains(&Part::Equal(run(310, 10, 180))));
+        for parts in &sections {
+            assert!(total(&choose_old(parts, &[], &uncovered(&runs, 1000, 10), 1000, bounds)) <= bounds.old);
+        }
     }
 
     #[test]
-    fn moved_content_finds_its_bin() {
-        let window = 64 << 10;
-        let parts: Vec<Vec<u8>> = (1..=8).map(|seed| noise(seed, window)).collect();
-        let old = parts.concat();
-        let new = [&parts[6][..], &parts[0], &parts[3][..window / 2], &parts[7][window / 2..]].concat();
-        let (mut old_bytes, mut new_bytes) = (old.as_slice(), new.as_slice());
-        let mut old = Side { length: old.len() as u64, bytes: &mut old_bytes };
-        let mut new = Side { length: new.len() as u64, bytes: &mut new_bytes };
-        let windows = cut(&mut old, &mut new, window as u64).expect("read");
-        let holds = |index: usize, bin: u64| {
-            let start = bin * window as u64;
-            windows[index].old.0.iter().any(|stretch| stretch.contains(&start))
-        };
-        assert_eq!(windows.len(), 3);
-        assert!(holds(0, 6) && holds(1, 0) && holds(2, 3) && holds(2, 7));
+    fn what_no_run_covers_is_widened_and_merged() {
+        let run = |old, length| Run { new: 0, old, length };
+        let runs = [run(100, 100), run(400, 50), run(120, 20)];
+        assert_eq!(uncovered(&runs, 500, 10), [0..110, 190..410, 440..500]);
+        assert_eq!(merge(vec![5..9, 0..2, 2..4, 7..7]), [0..4, 5..9]);
     }
 
     #[test]
     fn pieces_of_a_window_are_found_in_old() {
-        let window = OldWindow(stretches(&[0, 1, 3], 10, 35));
-        assert_eq!(window.0, [0..20, 30..35]);
+        let window = OldWindow(vec![0..20, 30..35]);
         assert_eq!(window.locate(15, 8), [(15, 15..20), (30, 20..23)]);
         assert_eq!(window.locate(21, 2), [(31, 21..23)]);
     }

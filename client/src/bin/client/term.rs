@@ -58,7 +58,8 @@ impl Progress for TerminalProgress {
                 }
             }
             Event::Notice { subject, text, .. } => {
-                let line = if subject.is_empty() { text.to_owned() } else { format!("{subject}: {text}") };
+                let named = subject.is_empty() || text.starts_with(subject);
+                let line = if named { text.to_owned() } else { format!("{subject}: {text}") };
                 match self.lock().as_ref() {
                     Some(bar) => bar.suspend(|| eprintln!("{line}")),
                     None => eprintln!("{line}"),

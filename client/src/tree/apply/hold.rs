@@ -63,9 +63,10 @@ impl Run<'_> {
         }
         if self.known[op].facts.backup {
             // A copy may be older than the flush of its content.
-            return Ok(if matches!(entry.before, Thing::File { .. }) {
-                self.fs.sync_file(&backup)?
-            });
+            if matches!(entry.before, Thing::File { .. }) {
+                self.fs.sync_file(&backup)?;
+            }
+            return Ok(());
         }
         if let Thing::Directory { mode } = entry.before {
             if self.fs.metadata(&backup)?.is_none() {

@@ -154,18 +154,3 @@ fn small_files_have_a_cap() {
         assert_eq!(read_small(fs, &at("none"), 4).expect("read"), None);
     });
 }
-
-#[test]
-fn modes_are_exact_whatever_the_umask() {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().expect("a directory");
-    let fs = unix::UnixFs::open(dir.path(), &dir.path().join("s")).expect("a tree");
-    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    fs.create_dir(&at("d"), 0o755).expect("made");
-    let mut file = fs.create_file(&at("f")).expect("created");
-    let private = dir.path().join("f").metadata().expect("there").permissions().mode() & 0o7777;
-    file.set_mode(0o755).expect("set");
-    rustix::process::umask(old);
-    let mode = |name: &str| dir.path().join(name).metadata().expect("there").permissions().mode() & 0o7777;
-    assert_eq!((mode("d"), private, mode("f")), (0o755, 0o600, 0o755));
-}

@@ -295,7 +295,7 @@ impl Fs for UnixFs {
             }
             return Err(FsError::OtherVolume { tree: self.tree_path.clone(), state: self.state_path.clone() });
         }
-        if u32::from(state_stat.st_mode) & 0o7777 != PRIVATE_DIR_MODE {
+        if metadata_of(&state_stat).mode != PRIVATE_DIR_MODE {
             fs::fchmod(state, Mode::from_raw_mode(PRIVATE_DIR_MODE as fs::RawMode)).map_err(error)?;
         }
         if created && let Some(parent) = self.state_path.parent() {
