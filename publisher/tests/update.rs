@@ -253,3 +253,60 @@ fn a_second_updater_is_told_that_the_tree_is_locked() {
     let refused = world.open("tree").heal(None).expect_err("locked");
     assert_eq!(refused.class(), Class::Locked);
 }
+
+/// Asks to stop once this many bytes have come.
+struct StopAfter {
+    bytes: std::sync::atomic::AtomicU64,
+    limit: u64,
+    cancel: lamplighter_client::progress::Cancel,
+}
+
+impl lamplighter_client::progress::Progress for StopAfter {
+    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
+        if let lamplighter_client::progress::Event::Advanced { bytes } = event {
+            let before = self.bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+            if before + bytes > self.limit {
+                self.cancel.cancel();
+            }
+        }
+    }
+}
+
+#[test]
+fn an_update_that_was_stopped_goes_on_where_it_was() {
+    for bases in ["5", "0"] {
+        let world = World::new();
+        let same = noise(100, 2_000_000);
+        world.release(1, &[("same.bin", &same)]);
+        done(world.install("tree"));
+        let new: Vec<Vec<u8>> = (0..3).map(|seed| noise(seed, 4_500_000)).collect();
+        let two = world.input(2, &[("a", &new[0]), ("b", &new[1]), ("c", &new[2]), ("same.bin", &same)]);
+        world.publish(2, &two, &["--bases", bases]);
+
+        let (mut config, _) = world.config("tree");
+        let limit = 9_500_000;
+        config.progress = std::sync::Arc::new(StopAfter { bytes: 0.into(), limit, cancel: config.cancel.clone() });
+        let stopped = Updater::open(config).and_then(|u| u.update(None)).expect_err("stopped");
+        assert_eq!(stopped.class(), Class::Cancelled, "{stopped}");
+        assert_eq!(world.contents("tree"), contents(&world.path("input-1")), "nothing has changed yet");
+
+        let report = done(world.update("tree"));
+        assert_eq!(world.contents("tree"), contents(&two));
+        assert!(report.received_bytes < 13_500_000 - limit / 2, "{} bytes fetched again", report.received_bytes);
+    }
+}
+
+#[test]
+fn new_content_at_several_paths_is_fetched_once() {
+    let world = World::new();
+    world.release(1, &[("a", b"one"), ("same.bin", &noise(3, 200_000))]);
+    done(world.install("tree"));
+    let new = noise(4, 100_000);
+    world.release(2, &[("a", &new), ("b", &new), ("c/d", &new), ("same.bin", &noise(3, 200_000))]);
+    // One of them is in place already: it must serve the others.
+    write(&world.path("tree/b"), &new);
+    let report = done(world.update("tree"));
+    assert_eq!((report.route, report.requests <= 3), (RouteTaken::Pack, true));
+    assert!(report.received_bytes < 110_000, "{} bytes", report.received_bytes);
+    assert_eq!(world.contents("tree"), contents(&world.path("input-2")));
+}

@@ -1,7 +1,7 @@
 //! Objects in the order they are used, fetched in parallel a bounded way ahead.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -126,14 +126,11 @@ impl<'a> ObjectFeed<'a> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        if self.stored(object).is_some() {
-            self.progress.event(Event::Advanced { bytes: object.length });
-            return Ok(());
-        }
-        let bytes = self.downloader.exact(&layout::object(&object.blake3), object.length, &object.blake3)?;
-        let path = self.path(object);
-        let write = || fs::File::create(&path)?.write_all(&bytes);
-        write().map_err(|source| Error::Io { doing: "write a fetched object to", path, source })
+        let (name, path) = (layout::object(&object.blake3), self.path(object));
+        let kept = fs::metadata(&path).map_or(0, |m| m.len().min(object.length));
+        self.progress.event(Event::Advanced { bytes: kept });
+        self.downloader.exact_to_file(&name, object.length, &object.blake3, &path)?;
+        Ok(())
     }
 
     /// The stored bytes on disk, if they are all there and right.

@@ -13,7 +13,7 @@ use crate::format::layout;
 use crate::format::manifest::Manifest;
 use crate::format::objects::{ObjectsIndex, StoredObject};
 use crate::format::path::RelPath;
-use crate::tree::Staging;
+use crate::tree::{Staging, TreeFile};
 
 /// Old files smaller than this are not worth fetching the base's index for.
 const REUSE_BYTES_MIN: u64 = 1 << 20;
@@ -155,9 +155,21 @@ pub(super) fn copy_range(
     length: u64,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
-    let read_error = |source| Error::Io { doing: "read", path: path.to_path(), source };
     let mut file = deploy.lock.open_file(path)?;
-    file.seek(SeekFrom::Start(offset)).map_err(read_error)?;
+    let sought = file.seek(SeekFrom::Start(offset));
+    sought.map_err(|source| Error::Io { doing: "read", path: path.to_path(), source })?;
+    copy(deploy, &mut file, path, length, sink)
+}
+
+/// Copies the next `length` bytes of `file`; `path` is for messages.
+pub(super) fn copy(
+    deploy: &Deploy<'_>,
+    file: &mut TreeFile,
+    path: &RelPath,
+    length: u64,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
+    let read_error = |source| Error::Io { doing: "read", path: path.to_path(), source };
     let mut left = length;
     let mut buffer = vec![0; COPY_BYTES];
     while left > 0 {

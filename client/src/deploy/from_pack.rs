@@ -51,10 +51,19 @@ impl OpenPack {
         Ok((Self { name, header, rebuilt, stream, partial }, manifest_bytes))
     }
 
-    /// The readable unit that makes `target_row`.
+    /// The readable unit that makes the content of `target_row`.
     pub(super) fn unit_of(&self, target_row: usize) -> Option<usize> {
-        match self.rebuilt.origins[target_row] {
+        let row = self.twin_of(target_row).unwrap_or(target_row);
+        match self.rebuilt.origins[row] {
             Origin::Unit { unit } if self.header.units()[unit].is_readable() => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// The row a unit makes whose content `target_row` shares.
+    pub(super) fn twin_of(&self, target_row: usize) -> Option<usize> {
+        match self.rebuilt.origins[target_row] {
+            Origin::Twin { row } => Some(row),
             _ => None,
         }
     }

@@ -114,6 +114,7 @@ impl<'a> Stage<'a> {
                 self.fill_unit(pack, unit, base, &target.manifest)?;
             }
         }
+        self.fill_twins(target)?;
         let fell_back = self.done.iter().zip(&self.sources).any(|(done, s)| !done && *s != ContentSource::Objects);
         self.fill_objects(target)?;
         Ok(match (used_pack, planned_objects || fell_back) {
@@ -168,6 +169,29 @@ impl<'a> Stage<'a> {
             Ok(()) => self.take(sink.finish()?, manifest),
             Err(error) if sink.failed || !error.leaves_other_ways() => return Err(error),
             Err(error) => self.deploy.notice("unit_unusable", &pack.name, &error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Copies what shares its content with a file that a unit has made.
+    fn fill_twins(&mut self, target: &Target<'_>) -> Result<(), Error> {
+        let Some(pack) = &target.pack else { return Ok(()) };
+        let numbers = self.numbers();
+        for number in 0..self.rows.len() {
+            let Some(twin) = pack.twin_of(self.rows[number]).filter(|_| !self.done[number]) else { continue };
+            let row = &target.manifest.rows()[self.rows[number]];
+            let path = &target.manifest.rows()[twin].path;
+            let mut file = match numbers.get(&twin) {
+                Some(made) if self.done[*made] => self.staging.open(*made)?,
+                // The unit did not work out: both go by objects.
+                Some(_) => continue,
+                // It is in the tree already.
+                None => self.deploy.lock.open_file(path)?,
+            };
+            let mut sink = Sink::new(self.staging);
+            sink.push(number, row)?;
+            from_objects::copy(self.deploy, &mut file, path, row.digest.size, &mut sink)?;
+            self.take(sink.finish()?, &target.manifest);
         }
         Ok(())
     }
@@ -313,7 +337,7 @@ impl<'a> Sink<'a> {
 
     /// An error of the staging directory.
     pub(super) fn error(&self, source: io::Error) -> Error {
-        Error::Io { doing: "write to", path: self.staging.partial_path(""), source }
+        Error::Io { doing: "write to staging directory", path: self.staging.key().into(), source }
     }
 
     /// Ends the parts that have all their bytes.

@@ -7,8 +7,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::fs::{self, EXECUTABLE_MODE, FILE_MODE, FileKind, FsError, Place, WriteFile};
-use super::{Tree, TreeError, TreeLock, layout, scan};
+use super::fs::{self, EXECUTABLE_MODE, Entry, FILE_MODE, FileKind, FsError, Place, WriteFile};
+use super::{Tree, TreeError, TreeFile, TreeLock, layout, scan};
 use crate::format::digest::{Blake3, ContentDigest};
 use crate::format::journal::Thing;
 use crate::format::text::is_token;
@@ -88,6 +88,18 @@ impl Staging {
         let file = fs.create_file(&at)?;
         let tree = self.tree.clone();
         Ok(StagedFile { tree, at, number, file, size, written: 0, executable, hasher: blake3::Hasher::new() })
+    }
+
+    /// Opens file `number`, which was staged and finished, for reading.
+    ///
+    /// # Errors
+    /// It is not there; what the system says.
+    pub fn open(&self, number: usize) -> Result<TreeFile, TreeError> {
+        let at = layout::staged(&self.key, number);
+        match self.tree.fs().look(&at)? {
+            Entry::File(file, metadata) => Ok(TreeFile { file, size: metadata.size() }),
+            _ => Err(FsError::io("open", &at, io::Error::from(io::ErrorKind::NotFound)).into()),
+        }
     }
 
     /// Where a download in progress may lie; kept over restarts, gone with the staging directory.
