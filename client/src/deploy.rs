@@ -186,7 +186,7 @@ impl Deploy<'_> {
     /// Tells the costs, and refuses what the disk has no room for, before anything is fetched or written.
     fn announce(&self, costs: &Costs) -> Result<(), Error> {
         let text = format!(
-            "{} files to write ({} bytes), {} to remove, {} bytes to fetch in {} requests, {} bytes of disk space needed",
+            "{} files to write ({} bytes), {} to remove, {} bytes to fetch in {} more requests, {} bytes of disk space needed",
             costs.files_written,
             costs.write_bytes,
             costs.files_removed,
