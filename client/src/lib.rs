@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //!
-//! * [`format`] does no I/O and its modules know no sibling beyond the shared words (digest, path, document).
+//! * [`mod@format`] does no I/O and its modules know no sibling beyond the shared words (digest, path, document).
 //! * [`patch`] sees bytes, not files.
 //! * [`plan`] and [`trust`] are pure functions.
 //! * Only binaries write to a terminal; the library reports through [`progress`].

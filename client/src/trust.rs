@@ -123,7 +123,7 @@ pub struct Documents {
 pub enum Need {
     /// The channel's head, at most [`HEAD_BYTES_MAX`] bytes.
     Head,
-    /// This version of the root, at most [`ROOT_BYTES_MAX`] bytes; not found ends the chain.
+    /// This version of the root, at most [`ROOT_BYTES_MAX`](crate::format::root::ROOT_BYTES_MAX) bytes; not found ends the chain.
     Root(u64),
     /// The release of this build, exactly this file.
     Release {
