@@ -11,7 +11,7 @@
 //! keys = "keys"                    # --keys: a directory of minisign files
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
-//! effort = 9                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
+//! effort = 5                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
 //! no_channel = false               # --no-channel
@@ -56,7 +56,7 @@ pub const BASES_DEFAULT: usize = 5;
 /// Days a head is good for, unless said otherwise.
 pub const EXPIRES_DAYS_DEFAULT: u64 = 7;
 /// Effort of packs, unless said otherwise.
-pub const EFFORT_DEFAULT: u8 = 9;
+pub const EFFORT_DEFAULT: u8 = 5;
 /// Where `serve` listens, unless said otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 

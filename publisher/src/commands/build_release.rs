@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Threads. [default: one a core]
     #[arg(long, value_name = "J")]
     jobs: Option<usize>,
-    /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 9]
+    /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 5]
     #[arg(long, value_name = "E")]
     effort: Option<u8>,
     /// Directory with release.key and channel.key; LAMPLIGHTER_RELEASE_KEY and LAMPLIGHTER_CHANNEL_KEY win over it.

@@ -37,7 +37,15 @@ impl Effort {
     }
 
     /// Window of the entropy coder: as much as a reader takes for content, less for the small numbers of control.
+    ///
+    /// Above level 19 zstd would take tables for a window of 128 MiB, gigabytes for the streams of one patch; with our
+    /// window those of level 19 find as much.
     pub(super) fn parameters(self, content: bool) -> Vec<CParameter> {
-        vec![CParameter::WindowLog(if content { WINDOW_LOG_MAX } else { 20 })]
+        let window_log = if content { WINDOW_LOG_MAX } else { 20 };
+        let mut parameters = vec![CParameter::WindowLog(window_log)];
+        if self.level() > 19 {
+            parameters.extend([CParameter::ChainLog(window_log + 1), CParameter::HashLog(window_log - 1)]);
+        }
+        parameters
     }
 }
