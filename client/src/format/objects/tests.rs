@@ -226,3 +226,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_small_file_costs_at_most_24_bytes() {
+    // 400 groups of 100 files: large numbers of objects, offsets up to 4 MiB, files of five digits.
+    let size = 41_943;
+    let rows: Vec<Row> = (0..40_000).map(|n| file(&format!("f{n:05}"), size)).collect();
+    let manifest = Manifest::new(rows).expect("no conflicts");
+    let object =
+        |n: u64| StoredObject { blake3: Blake3::of(&n.to_le_bytes()), length: 1 << 20, raw_length: 100 * size };
+    let objects: Vec<StoredObject> = (0..400).map(object).collect();
+    let piece = |n: u64| vec![Piece { object: (n / 100) as usize, offset: n % 100 * size, length: size }];
+    let pieces: Vec<Vec<Piece>> = (0..40_000).map(piece).collect();
+    let with_rows = ObjectsIndex::new(objects, &pieces, &manifest).expect("a good index").to_bytes();
+    let text = String::from_utf8(with_rows).expect("text");
+    let bytes: usize = text.lines().filter(|l| !l.starts_with("object,")).map(|l| l.len() + 1).sum();
+    assert!(bytes <= 24 * 40_000, "{bytes} bytes");
+}
