@@ -310,3 +310,20 @@ fn new_content_at_several_paths_is_fetched_once() {
     assert!(report.received_bytes < 110_000, "{} bytes", report.received_bytes);
     assert_eq!(world.contents("tree"), contents(&world.path("input-2")));
 }
+
+#[test]
+fn new_content_is_not_copied_from_a_file_the_user_edited() {
+    let world = World::new();
+    let same = noise(3, 200_000);
+    let one = world.input(1, &[("a.cfg", b"red"), ("same.bin", &same)]);
+    world.publish(1, &one, &["--keep", "a.cfg"]);
+    done(world.install("tree"));
+    write(&world.path("tree/a.cfg"), b"mine");
+    let new = noise(4, 100_000);
+    let two = world.input(2, &[("a.cfg", &new), ("b", &new), ("same.bin", &same)]);
+    world.publish(2, &two, &["--keep", "a.cfg"]);
+    let report = done(world.update("tree"));
+    assert_eq!(report.left_edited.len(), 1);
+    assert_eq!(fs::read(world.path("tree/a.cfg")).expect("there"), b"mine");
+    assert_eq!(fs::read(world.path("tree/b")).expect("there"), new);
+}

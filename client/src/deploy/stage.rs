@@ -14,7 +14,7 @@ use crate::format::manifest::{Kind, Manifest, Row};
 use crate::format::objects::ObjectsIndex;
 use crate::format::path::RelPath;
 use crate::plan::{self, Change, ContentSource, Costs};
-use crate::tree::{StagedFile, Staging, TreeError};
+use crate::tree::{StagedFile, Staging, TreeError, TreeFile};
 
 /// The files to stage. A file's staged number is its position here.
 pub(super) struct Stage<'a> {
@@ -61,6 +61,11 @@ impl<'a> Stage<'a> {
             stage.reusable = from_objects::reusable(deploy, base, &target.release.platform, &intact);
         }
         Ok(stage)
+    }
+
+    /// Staged number of a row; the rows stand in order.
+    fn number_of(&self, row: usize) -> Option<usize> {
+        self.rows.binary_search(&row).ok()
     }
 
     /// Staged number of each row.
@@ -127,25 +132,40 @@ impl<'a> Stage<'a> {
 
     fn fill_local(&mut self, manifest: &Manifest) -> Result<(), Error> {
         for number in 0..self.rows.len() {
-            let source = match &self.sources[number] {
-                _ if self.done[number] => continue,
-                ContentSource::Local(path) => Some(path.clone()),
-                ContentSource::Nothing => None,
-                ContentSource::Unit(_) | ContentSource::Objects => continue,
-            };
-            let row = &manifest.rows()[self.rows[number]];
-            let mut sink = Sink::new(self.staging);
-            sink.push(number, row)?;
-            if let Some(path) = &source {
-                match from_objects::copy_range(self.deploy, path, 0, row.digest.size, &mut sink) {
-                    Ok(()) => {}
-                    Err(error @ Error::Cancelled) => return Err(error),
-                    Err(error) if sink.failed => return Err(error),
-                    // What cannot be read is fetched instead.
-                    Err(_) => continue,
+            match self.sources[number].clone() {
+                _ if self.done[number] => {}
+                ContentSource::Local(path) => {
+                    let file = self.deploy.lock.open_file(&path);
+                    self.fill_by_copy(number, &path, file, manifest)?;
                 }
+                ContentSource::Nothing => {
+                    let mut sink = Sink::new(self.staging);
+                    sink.push(number, &manifest.rows()[self.rows[number]])?;
+                    self.take(sink.finish()?, manifest);
+                }
+                ContentSource::Unit(_) | ContentSource::Objects => {}
             }
-            self.take(sink.finish()?, manifest);
+        }
+        Ok(())
+    }
+
+    /// Makes one file from another on disk, `path` for messages. What cannot be read is left to be fetched.
+    fn fill_by_copy(
+        &mut self,
+        number: usize,
+        path: &RelPath,
+        file: Result<TreeFile, TreeError>,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        let Ok(mut file) = file else { return Ok(()) };
+        let row = &manifest.rows()[self.rows[number]];
+        let mut sink = Sink::new(self.staging);
+        sink.push(number, row)?;
+        match from_objects::copy(self.deploy, &mut file, path, row.digest.size, &mut sink) {
+            Ok(()) => self.take(sink.finish()?, manifest),
+            Err(error @ Error::Cancelled) => return Err(error),
+            Err(error) if sink.failed => return Err(error),
+            Err(_) => {}
         }
         Ok(())
     }
@@ -157,11 +177,10 @@ impl<'a> Stage<'a> {
         base: &BaseRelease,
         manifest: &Manifest,
     ) -> Result<(), Error> {
-        let numbers: BTreeMap<usize, usize> = self.numbers();
         let mut sink = Sink::new(self.staging);
         for row in &pack.header.units()[unit].new_rows {
-            match numbers.get(row).filter(|number| !self.done[**number]) {
-                Some(number) => sink.push(*number, &manifest.rows()[*row])?,
+            match self.number_of(*row).filter(|number| !self.done[*number]) {
+                Some(number) => sink.push(number, &manifest.rows()[*row])?,
                 None => sink.push_nowhere(manifest.rows()[*row].digest.size),
             }
         }
@@ -176,22 +195,17 @@ impl<'a> Stage<'a> {
     /// Copies what shares its content with a file that a unit has made.
     fn fill_twins(&mut self, target: &Target<'_>) -> Result<(), Error> {
         let Some(pack) = &target.pack else { return Ok(()) };
-        let numbers = self.numbers();
         for number in 0..self.rows.len() {
             let Some(twin) = pack.twin_of(self.rows[number]).filter(|_| !self.done[number]) else { continue };
-            let row = &target.manifest.rows()[self.rows[number]];
             let path = &target.manifest.rows()[twin].path;
-            let mut file = match numbers.get(&twin) {
-                Some(made) if self.done[*made] => self.staging.open(*made)?,
+            let file = match self.number_of(twin) {
+                Some(made) if self.done[made] => self.staging.open(made),
                 // The unit did not work out: both go by objects.
                 Some(_) => continue,
-                // It is in the tree already.
-                None => self.deploy.lock.open_file(path)?,
+                // It is in the tree already, or the user's edit of it is.
+                None => self.deploy.lock.open_file(path),
             };
-            let mut sink = Sink::new(self.staging);
-            sink.push(number, row)?;
-            from_objects::copy(self.deploy, &mut file, path, row.digest.size, &mut sink)?;
-            self.take(sink.finish()?, &target.manifest);
+            self.fill_by_copy(number, path, file, &target.manifest)?;
         }
         Ok(())
     }
