@@ -37,7 +37,7 @@ use std::io::{self, Write};
 
 use crate::format::pack::codec::CodecError;
 use crate::format::pack::wire::WireError;
-use crate::format::pack::{BLOCK_BYTES_MAX, Unit};
+use crate::format::pack::{BLOCK_BYTES_MAX, PLAIN, Unit};
 
 pub use old::{Joined, OldBytes};
 pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
@@ -69,13 +69,43 @@ pub enum PatchError {
     Write(#[source] io::Error),
 }
 
+/// Where the method of a unit stands between blocks.
+enum Method {
+    Plain(Plain),
+}
+
+impl Method {
+    /// The method of `unit`, which [`Unit::is_readable`] was asked about.
+    fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+        match unit.method {
+            PLAIN => Ok(Self::Plain(Plain::new(old_length, new_length))),
+            other => Err(PatchError::Unreadable { method: other.number() }),
+        }
+    }
+
+    /// Carries out one block.
+    fn apply(&mut self, pieces: &[Vec<u8>], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
+        match self {
+            Self::Plain(plain) => plain.apply(pieces, old, new),
+        }
+    }
+
+    /// New bytes made so far.
+    const fn new_bytes(&self) -> u64 {
+        match self {
+            Self::Plain(plain) => plain.new_bytes(),
+        }
+    }
+}
+
 /// Applies one unit, block by block.
 ///
 /// Its memory is bounded by a block's raw streams (4 MiB) and the windows of the codecs (at most 8 MiB a stream),
 /// whatever the size of the files; its time by the declared lengths.
 pub struct UnitDecoder {
     pieces: PieceDecoder,
-    plain: Plain,
+    method: Method,
+    new_length: u64,
     blocks: usize,
     blocks_done: usize,
 }
@@ -91,7 +121,8 @@ impl UnitDecoder {
         }
         Ok(Self {
             pieces: PieceDecoder::new(&unit.codecs)?,
-            plain: Plain::new(old_length, new_length),
+            method: Method::new(unit, old_length, new_length)?,
+            new_length,
             blocks: unit.blocks.len(),
             blocks_done: 0,
         })
@@ -112,7 +143,7 @@ impl UnitDecoder {
         }
         self.blocks_done += 1;
         let pieces = self.pieces.decode(payload)?;
-        self.plain.apply(&pieces, old, new)
+        self.method.apply(&pieces, old, new)
     }
 
     /// Checks that all blocks came and all new bytes were written.
@@ -124,6 +155,6 @@ impl UnitDecoder {
             if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
         };
         count("blocks", self.blocks as u64, self.blocks_done as u64)?;
-        count("new bytes", self.plain.new_length(), self.plain.new_bytes())
+        count("new bytes", self.new_length, self.method.new_bytes())
     }
 }

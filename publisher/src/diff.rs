@@ -58,6 +58,10 @@ pub struct Side<'a> {
 /// What a pack's header says of a unit's blocks; their bytes went to the sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
+    /// How a client makes the new bytes.
+    pub method: Algorithm,
+    /// What the method needs to know besides.
+    pub parameters: Vec<u8>,
     /// Codec of each stream.
     pub codecs: Vec<Algorithm>,
     /// The blocks, in order.
@@ -149,7 +153,7 @@ fn read(side: &mut Side<'_>, name: &'static str, offset: u64, length: u64) -> Re
 
 #[cfg(test)]
 mod tests {
-    use lamplighter_client::format::pack::{PLAIN, Unit};
+    use lamplighter_client::format::pack::Unit;
     use lamplighter_client::patch::UnitDecoder;
     use proptest::prelude::*;
 
@@ -164,8 +168,8 @@ mod tests {
         let mut blocks = Vec::new();
         let encoded = encode_within(bounds, old_side, new_side, Effort::new(1), &mut blocks).expect("encoded");
         let unit = Unit {
-            method: PLAIN,
-            parameters: Vec::new(),
+            method: encoded.method,
+            parameters: encoded.parameters,
             codecs: encoded.codecs,
             blocks: 0..encoded.blocks.len(),
             old_rows: Vec::new(),

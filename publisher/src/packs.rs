@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::format::manifest::Manifest;
-use lamplighter_client::format::pack::{BlockInfo, PLAIN, PackError, PackHeader, Unit};
+use lamplighter_client::format::pack::{BlockInfo, PackError, PackHeader, Unit};
 use lamplighter_client::progress::{Event, Progress};
 use tempfile::{NamedTempFile, SpooledTempFile, spooled_tempfile_in};
 
@@ -121,8 +121,8 @@ pub fn build(
         let first = blocks.len();
         blocks.extend_from_slice(&unit.encoded.blocks);
         units.push(Unit {
-            method: PLAIN,
-            parameters: Vec::new(),
+            method: unit.encoded.method,
+            parameters: unit.encoded.parameters.clone(),
             codecs: unit.encoded.codecs.clone(),
             blocks: first..blocks.len(),
             old_rows: if unit.uses_old { plan.old_rows.clone() } else { Vec::new() },

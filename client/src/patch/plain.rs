@@ -25,10 +25,6 @@ impl Plain {
         Self { old_length, new_length, old_at: 0, new_at: 0, ahead: ReadAhead::new(old_length), out: Vec::new() }
     }
 
-    pub(super) const fn new_length(&self) -> u64 {
-        self.new_length
-    }
-
     /// New bytes made so far.
     pub(super) const fn new_bytes(&self) -> u64 {
         self.new_at

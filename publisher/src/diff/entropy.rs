@@ -8,7 +8,7 @@ use std::io::Write;
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdEncoder};
 use lamplighter_client::format::pack::wire::put_varint;
-use lamplighter_client::format::pack::{BlockInfo, PLAIN_STREAMS};
+use lamplighter_client::format::pack::{BlockInfo, PLAIN, PLAIN_STREAMS};
 
 use super::{DiffError, Effort, Encoded};
 
@@ -71,7 +71,7 @@ impl<'a> BlockWriter<'a> {
             }
         }
         let codecs = vec![ZSTD; PLAIN_STREAMS];
-        Ok(Encoded { codecs, blocks: self.blocks })
+        Ok(plain(codecs, self.blocks))
     }
 
     /// Writes one of several blocks.
@@ -101,13 +101,18 @@ impl<'a> BlockWriter<'a> {
             codecs.push(codec);
         }
         self.emit(&payload)?;
-        Ok(Encoded { codecs, blocks: self.blocks })
+        Ok(plain(codecs, self.blocks))
     }
 
     fn emit(&mut self, payload: &[u8]) -> Result<(), DiffError> {
         self.blocks.push(BlockInfo { length: payload.len() as u64, blake3: Blake3::of(payload) });
         self.sink.write_all(payload).map_err(DiffError::Write)
     }
+}
+
+/// A patch of method 1, which has no parameters.
+const fn plain(codecs: Vec<Algorithm>, blocks: Vec<BlockInfo>) -> Encoded {
+    Encoded { method: PLAIN, parameters: Vec::new(), codecs, blocks }
 }
 
 fn open_streams(effort: Effort) -> Result<Vec<ZstdEncoder>, DiffError> {

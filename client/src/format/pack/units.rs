@@ -57,10 +57,11 @@ pub struct Unit {
 impl Unit {
     /// Whether this client knows its method and all its codecs.
     pub fn is_readable(&self) -> bool {
-        self.method == PLAIN
-            && self.parameters.is_empty()
-            && self.codecs.len() == PLAIN_STREAMS
-            && self.codecs.iter().all(|codec| [STORED, ZSTD].contains(codec))
+        let method_known = match self.method {
+            PLAIN => self.parameters.is_empty() && self.codecs.len() == PLAIN_STREAMS,
+            _ => false,
+        };
+        method_known && self.codecs.iter().all(|codec| [STORED, ZSTD].contains(codec))
     }
 }
 
