@@ -12,6 +12,7 @@ mod cache;
 mod content;
 
 use std::io::{self, BufWriter, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,7 @@ use lamplighter_client::format::pack::{BlockInfo, PackError, PackHeader, Unit};
 use lamplighter_client::progress::{Event, Progress};
 use tempfile::{NamedTempFile, SpooledTempFile, spooled_tempfile_in};
 
-use crate::diff::{self, DiffError, Effort, Side};
+use crate::diff::{self, DiffError, Effort, Files, Side};
 pub use cache::UnitCache;
 use cache::{CachedUnit, HELD_BYTES};
 use grouping::Item;
@@ -89,6 +90,8 @@ pub struct UnitReport {
 struct UnitPlan {
     old_rows: Vec<usize>,
     new_rows: Vec<usize>,
+    /// For each new row the index of the old row it was paired with.
+    twins: Vec<Option<usize>>,
     old_bytes: u64,
     new_bytes: u64,
 }
@@ -176,11 +179,15 @@ fn plan_units(step: &Step<'_>, needed: &[edits::Needed]) -> Vec<UnitPlan> {
         .collect();
     let plan = |group: Vec<usize>| {
         let new_rows: Vec<usize> = group.iter().map(|index| needed[*index].row).collect();
-        let mut unit = UnitPlan { old_rows: Vec::new(), old_bytes: 0, new_bytes: 0, new_rows };
-        for row in group.iter().filter_map(|index| old_rows[*index]) {
-            if !unit.old_rows.contains(&row) {
-                unit.old_rows.push(row);
-            }
+        let mut unit = UnitPlan { old_rows: Vec::new(), twins: Vec::new(), old_bytes: 0, new_bytes: 0, new_rows };
+        for row in group.iter().map(|index| old_rows[*index]) {
+            let twin = row.map(|row| {
+                unit.old_rows.iter().position(|known| *known == row).unwrap_or_else(|| {
+                    unit.old_rows.push(row);
+                    unit.old_rows.len() - 1
+                })
+            });
+            unit.twins.push(twin);
         }
         unit.old_bytes = unit.old_rows.iter().map(|row| size(step.base, *row)).sum();
         unit.new_bytes = unit.new_rows.iter().map(|row| size(step.new, *row)).sum();
@@ -251,10 +258,26 @@ fn encode_once(
     let mut new = content::open(step.new, step.new_dir, &plan.new_rows)?;
     let (old_side, new_side) =
         (Side { length: old.length(), bytes: &mut old }, Side { length: new.length(), bytes: &mut new });
+    let files = Files {
+        old: file_ranges(step.base, old_rows),
+        new: file_ranges(step.new, &plan.new_rows),
+        twins: if old_rows.is_empty() { vec![None; plan.new_rows.len()] } else { plan.twins.clone() },
+    };
     let mut blocks: SpooledTempFile = spooled_tempfile_in(HELD_BYTES, scratch);
-    let encoded = diff::encode(old_side, new_side, effort, &mut blocks).map_err(|source| {
+    let encoded = diff::encode(old_side, new_side, &files, effort, &mut blocks).map_err(|source| {
         let path = plan.new_rows.first().map_or_else(String::new, |row| step.new.rows()[*row].path.to_string());
         PackBuildError::Diff { path, source }
     })?;
     Ok(CachedUnit::new(encoded, !old_rows.is_empty(), blocks))
+}
+
+/// Where the contents of `rows` lie, one after the other.
+fn file_ranges(manifest: &Manifest, rows: &[usize]) -> Vec<Range<u64>> {
+    let mut at = 0;
+    let range = |row: &usize| {
+        let start = at;
+        at += manifest.rows()[*row].digest.size;
+        start..at
+    };
+    rows.iter().map(range).collect()
 }
