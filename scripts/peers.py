@@ -24,6 +24,7 @@ HDIFFPATCH_SHA256 = "9f0d05ee1784a8223df4ca806c47c4fc0dc2048aabd24e8694730e55a39
 HDIFFPATCH_MAKE = "DIR_DIFF=1 MT=1 LZMA=1 ZSTD=1 MD5=1 LDEF=0 ZLIB=0 BZIP2=0 BSD=0 VCD=0 XXH=0".split()
 HDIFFZ_OPTIONS = ("-m-1", "-SD", "-d", "-p-1", "-c-lzma2-9-256m", "-f")
 
+CLANG_MIN = 17
 # A crate's requirement, and the two expressions that fill `made`.
 CRATES = {
     "bsdiff": ('"=0.2.1"', "bsdiff::diff(a, b, &mut made)?", "bsdiff::patch(a, &mut &b[..], &mut made)?"),
@@ -96,11 +97,16 @@ def provide():
     return found, missing
 
 
-def build(command, cwd, log):
+def build(command, cwd, log, env=None):
     """Runs one step of building a peer; what it said stays in `log`."""
     try:
         done = subprocess.run(
-            [str(part) for part in command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [str(part) for part in command],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
     except FileNotFoundError:
         raise PeerError(f"{command[0]} is not installed") from None
@@ -166,7 +172,7 @@ def make_hdiffpatch():
 # Crates.
 
 
-def get_crate(name):
+def get_crate(name, env=None):
     """Builds a program around one crate, unless it is there; returns its path."""
     requirement, diff, apply = CRATES[name]
     place = PLACE / name
@@ -177,17 +183,18 @@ def get_crate(name):
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
     target = PLACE / "cargo-target"
-    build([os.environ.get("CARGO", "cargo"), "build", "--release", "--target-dir", target], place, place / "cargo.log")
+    command = [os.environ.get("CARGO", "cargo"), "build", "--release", "--target-dir", target]
+    build(command, place, place / "cargo.log", env)
     return target / "release" / f"{name}-peer"
 
 
-def make_with_xz(label, name, version):
+def make_with_xz(label, name, version, env=None):
     """A crate that leaves compression to others, and xz; the patch's suffix is the one xz puts on and takes off."""
-    program, xz = get_crate(name), lab.find_tool("xz")
+    program, xz = get_crate(name, env), lab.find_tool("xz")
 
     def diff(old, new, patch):
         raw = patch.with_suffix("")
-        return [[program, "diff", old, new, raw], [xz, "-9e", "-T1", "-f", f"-S{patch.suffix}", raw]]
+        return [[program, "diff", old, new, raw], [xz, "-9e", "-T1", "-Cnone", "-f", f"-S{patch.suffix}", raw]]
 
     def apply(old, patch, new):
         raw = patch.with_suffix("")
@@ -195,12 +202,23 @@ def make_with_xz(label, name, version):
 
     return Peer(
         *(label, f"crate {version}, xz {debian_version('xz-utils')}"),
-        *(f"crate {name}, then `xz -9e -T1`", diff, apply),
+        *(f"crate {name}, then `xz -9e -T1 -Cnone`", diff, apply),
     )
 
 
+def clang():
+    """A clang++ that knows C++23, which Zucchini is written in."""
+    for name in ("clang++", *(f"clang++-{version}" for version in range(CLANG_MIN + 9, CLANG_MIN - 1, -1))):
+        program = shutil.which(name)
+        if program:
+            told = subprocess.run([program, "-dumpversion"], capture_output=True, text=True).stdout
+            if int(told.split(".")[0]) >= CLANG_MIN:
+                return program
+    raise PeerError(f"clang {CLANG_MIN} or newer is not installed")
+
+
 def make_zucchini():
-    return [make_with_xz("zucchini+xz", "zucchini", "0.1.1")]
+    return [make_with_xz("zucchini+xz", "zucchini", "0.1.1", {"CXX": clang()})]
 
 
 def make_bsdiff_crate():
@@ -234,16 +252,20 @@ def make_bsdiff():
 
 def make_xdelta3():
     xdelta3 = lab.find_tool("xdelta3")
-    window = 64 << 20
+
+    def windows(old, new):
+        """All of old within reach, and of new as much at a time as the tool can take."""
+        size = min(max(new.stat().st_size, 1 << 14), 1 << 24)
+        return [f"-B{max(old.stat().st_size, 1 << 19)}", f"-W{size}"]
 
     def diff(old, new, patch):
-        source = max(window, old.stat().st_size)
-        return [[xdelta3, "-e", "-9", "-S", "lzma", "-f", f"-B{source}", "-W16777216", "-s", old, new, patch]]
+        return [[xdelta3, "-e", "-9", "-S", "lzma", "-f", *windows(old, new), "-s", old, new, patch]]
 
     def apply(old, patch, new):
-        return [[xdelta3, "-d", "-f", f"-B{max(window, old.stat().st_size)}", "-s", old, patch, new]]
+        return [[xdelta3, "-d", "-f", windows(old, patch)[0], "-s", old, patch, new]]
 
-    return [Peer("xdelta3", debian_version("xdelta3"), "`xdelta3 -9 -S lzma -B<size of old>`", diff, apply)]
+    how = "`xdelta3 -9 -S lzma -B<old> -W<new, to 16 MiB>`"
+    return [Peer("xdelta3", debian_version("xdelta3"), how, diff, apply)]
 
 
 def make_zstd():
