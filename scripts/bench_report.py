@@ -11,17 +11,19 @@ from contest import OURS
 ROW_COLUMNS = ("pair", "tool", "patch_bytes")
 PARTS = ("diff", "apply")
 HOW = """\
-Peers patch every changed file (same path, other content) one by one, with the added files on their own by zstd -19; sums, and of
-memory the largest. A renamed file counts as added for them. hdiffz-dirs works on the two directories and sees renames as we
-do: where files were renamed it is the fair peer. Zucchini knows PE and ELF; what is neither, Mach-O among it, it
-diffs as plain bytes.
+Peers patch every changed file (same path, other content) one by one, with the added files on their own by zstd -19;
+the rows are sums, and of memory the largest. A renamed file counts as added for them. hdiffz-dirs works on the two
+directories and sees renames as we do: where files were renamed it is the fair peer. Zucchini knows PE and ELF; what is
+neither, Mach-O among it, it diffs as plain bytes.
 
-lamplighter's bytes are the whole pack, container and manifest change included. Its diff is pack-making alone, with the scan of both
-trees; objects and proof are in [runs.csv](runs.csv). Its apply is the whole `client update` from the site's directory: signatures, BLAKE3 of
-every byte, journal and flush included; peers check no more than their formats do and flush nothing.
+Lamplighter's bytes are the whole pack, container and manifest change included. Its diff is pack-making alone, with the
+scan of both trees; whole runs of the publisher, objects and proof included, are in [runs.csv](runs.csv). Its apply is
+the whole `client update` from the site's directory: signatures, BLAKE3 of every byte, journal and flush included; peers
+check no more than their formats do and flush nothing.
 
-Ours and the peers took turns, each program alone; what starting a process costs is taken off. Every patch was applied and its
-result compared with the new release. Of several rounds of ours the table shows the median and [rows.csv](rows.csv) all.
+Ours and the peers took turns, each program alone; what starting a process costs is taken off. Every patch was applied
+and its result compared with the new release. Where ours ran several times the table shows the median, and
+[rows.csv](rows.csv) every run.
 """
 
 
@@ -55,10 +57,11 @@ class Text:
     def plots(self):
         """File name → title and SVG."""
         ratios = [ratio_bar(name, outcome) for name, outcome in self.outcomes.items()]
-        note = "Pack bytes divided by those of the best peer, named at the bar; shorter is better, the line is equal size."
-        drawn = {"ratio": charts.wide("Packs against the best peer", note, charts.Panel("ratio", ratios, mark=1.0))}
-        for name, (title, note, value, shown) in PLOTS.items():
-            panels = [tool_panel(pair, outcome, value, shown) for pair, outcome in self.outcomes.items()]
+        note = "Pack bytes divided by those of the best peer, named at the bar. Shorter is better; at the line both are equal."
+        panel = charts.Panel("Ratio by pair", "pack bytes / best peer's bytes", ratios, mark=1.0)
+        drawn = {"ratio": charts.wide("Packs against the best peer", note, panel)}
+        for name, (title, note, unit, value, shown) in PLOTS.items():
+            panels = [tool_panel(pair, outcome, unit, value, shown) for pair, outcome in self.outcomes.items()]
             drawn[name] = charts.grid(title, note, panels)
         return drawn
 
@@ -107,31 +110,32 @@ def ratio_bar(name, outcome):
     return charts.Bar(name, ratio, f"{ratio:.2f}  {best.tool}", ours=True)
 
 
-def tool_panel(pair, outcome, value, shown):
+def tool_panel(pair, outcome, unit, value, shown):
     bars = [charts.Bar(row.tool, value(row), shown(value(row)), row.tool == OURS) for row in ranked(outcome)]
-    return charts.Panel(pair, bars)
+    return charts.Panel(pair, unit, bars)
 
 
-def seconds(value):
-    return f"{value:,.2f} s"
-
-
-def mebibytes(value):
-    return f"{value / 1024:,.0f} MiB"
-
-
-# File name → title, note, what of a row, and how it is written.
+# File name → title, note, unit, what of a row, and how it is written at the bar.
 PLOTS = {
-    "bytes": ("Patch bytes", "The whole step from old to new release.", lambda row: row.patch_bytes, "{:,}".format),
-    "diff-cpu": ("Making a patch: processor time", "All threads together.", lambda row: row.diff.cpu_s, seconds),
-    "diff-memory": ("Making a patch: peak memory", "Of the largest process.", lambda row: row.diff.peak_kib, mebibytes),
+    "bytes": (
+        *("Patch bytes", "The whole step from old to new release.", "bytes"),
+        *(lambda row: row.patch_bytes, "{:,}".format),
+    ),
+    "diff-cpu": (
+        *("Making a patch: processor time", "All threads together.", "seconds"),
+        *(lambda row: row.diff.cpu_s, "{:,.2f}".format),
+    ),
+    "diff-memory": (
+        *("Making a patch: peak memory", "Of the largest process.", "MiB"),
+        *(lambda row: row.diff.peak_kib / 1024, "{:,.0f}".format),
+    ),
     "apply-cpu": (
-        *("Applying a patch: processor time", "Ours: the whole client update, verification and flush included."),
-        *(lambda row: row.apply.cpu_s, seconds),
+        *("Applying a patch: processor time", "Ours: the whole client update.", "seconds"),
+        *(lambda row: row.apply.cpu_s, "{:,.2f}".format),
     ),
     "apply-memory": (
-        *("Applying a patch: peak memory", "Of the largest process."),
-        *(lambda row: row.apply.peak_kib, mebibytes),
+        *("Applying a patch: peak memory", "Of the largest process.", "MiB"),
+        *(lambda row: row.apply.peak_kib / 1024, "{:,.0f}".format),
     ),
 }
 

@@ -5,17 +5,20 @@ compared differs a thousandfold from one pair to the next.
 """
 
 import dataclasses
+import math
 from xml.sax.saxutils import escape
 
 COLUMNS = 3
 PANEL_WIDTH = 310
 LABEL_WIDTH = 104
-VALUE_WIDTH = 66
+DIGIT_WIDTH = 6.6
 BAR_HEIGHT = 13
 BAR_GAP = 5
 TOP = 54
 PANEL_HEAD = 26
 MARGIN = 16
+AXIS_HEIGHT = 30
+TICKS_MAX = 4
 
 STYLE = """
   text { font: 11px system-ui, sans-serif; fill: #24292f; }
@@ -24,11 +27,12 @@ STYLE = """
   .note { fill: #57606a; }
   .bar { fill: #9aa7b5; }
   .ours { fill: #d9822b; }
+  .tick { font-size: 9px; fill: #57606a; }
   .line { stroke: #57606a; stroke-width: 1; stroke-dasharray: 3 2; }
   .axis { stroke: #8c959f; stroke-width: 1; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
-    .note { fill: #9da7b3; }
+    .note, .tick { fill: #9da7b3; }
     .bar { fill: #59636e; }
     .ours { fill: #e8963f; }
     .line { stroke: #9da7b3; }
@@ -49,15 +53,16 @@ class Bar:
 
 @dataclasses.dataclass
 class Panel:
-    """Bars on one scale; `mark`, if given, is where a dashed line stands."""
+    """Bars on one scale; `unit` names its axis, and `mark`, if given, is where a dashed line stands."""
 
     head: str
+    unit: str
     bars: list
     mark: float | None = None
 
     @property
     def height(self):
-        return PANEL_HEAD + len(self.bars) * (BAR_HEIGHT + BAR_GAP) + MARGIN
+        return PANEL_HEAD + len(self.bars) * (BAR_HEIGHT + BAR_GAP) + AXIS_HEIGHT + MARGIN
 
 
 def grid(title, note, panels):
@@ -93,7 +98,8 @@ def document(title, note, width, height, parts):
 def draw_panel(panel, x, y, width):
     zero = x + LABEL_WIDTH
     longest = max([bar.value for bar in panel.bars] + [panel.mark or 0]) or 1
-    scale = (width - LABEL_WIDTH - VALUE_WIDTH) / longest
+    room = max(len(bar.text) for bar in panel.bars) * DIGIT_WIDTH + 5
+    scale = (width - LABEL_WIDTH - room) / longest
     parts = [text(x, y + 12, panel.head, "head")]
     top = y + PANEL_HEAD - 4
     bottom = top + len(panel.bars) * (BAR_HEIGHT + BAR_GAP)
@@ -107,7 +113,31 @@ def draw_panel(panel, x, y, width):
     parts.append(line(zero, top, bottom, "axis"))
     if panel.mark is not None:
         parts.append(line(zero + panel.mark * scale, top, bottom, "line"))
-    return parts
+    return parts + draw_axis(panel.unit, zero, scale, longest, bottom)
+
+
+def draw_axis(unit, zero, scale, longest, y):
+    """Round numbers below the bars, and the unit they count."""
+    end = zero + longest * scale
+    parts = [f'<line class="axis" x1="{zero}" y1="{y}" x2="{end:.1f}" y2="{y}"/>']
+    for value in ticks(longest):
+        parts.append(line(zero + value * scale, y, y + 3, "axis"))
+        parts.append(text(zero + value * scale, y + 13, short(value), "tick", "middle"))
+    return [*parts, text((zero + end) / 2, y + 25, unit, "tick", "middle")]
+
+
+def ticks(longest):
+    """Multiples of 1, 2 or 5 times a power of ten, from 0 to `longest`, few enough to stand apart."""
+    power = 10.0 ** math.floor(math.log10(longest / TICKS_MAX))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * TICKS_MAX >= longest)
+    return [index * step for index in range(int(longest / step) + 1)]
+
+
+def short(value):
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def line(x, top, bottom, kind):

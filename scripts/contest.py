@@ -1,4 +1,4 @@
-"""One pair of releases, one contest: packs of ours and patches of every peer, made, applied, compared and measured.
+"""One pair of releases, one contest: our pack and the patches of every peer, made, applied, compared and measured.
 
 Imported by bench.py. Ours and the peers take turns, so that what else the machine does falls on all of them. Every
 program runs alone, and what starting a process costs (measured with `true`) is taken off each, as peers that know
@@ -30,9 +30,7 @@ class Spent:
     peak_kib: int = 0
 
     def __add__(self, other):
-        return Spent(
-            self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, max(self.peak_kib, other.peak_kib)
-        )
+        return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, max(self.peak_kib, other.peak_kib))
 
 
 @dataclasses.dataclass
@@ -78,11 +76,14 @@ class Trees:
     def __init__(self, pair):
         place = real_releases.fetch_pair(pair, real_releases.DEFAULT_OUT)
         self.old, self.new = place / "old", place / "new"
-        changed, added = lab.changed_names(self.old, self.new)
+        changed, added = (
+            [name for name in names if not (self.new / name).is_symlink() and not (self.old / name).is_symlink()]
+            for names in lab.changed_names(self.old, self.new)
+        )
         # Not every tool takes an empty file; what has one on either side is an added file to all of them.
         whole = [n for n in changed if not (self.old / n).stat().st_size or not (self.new / n).stat().st_size]
         self.changed = [name for name in changed if name not in whole]
-        self.added = [name for name in added + whole if not (self.new / name).is_symlink()]
+        self.added = added + whole
         self.changed_bytes = sum((self.new / name).stat().st_size for name in self.changed + self.added)
         self.largest_old_bytes = max((self.old / name).stat().st_size for name in self.changed)
 

@@ -75,7 +75,7 @@ class PeerError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """A tool, and the commands that make a patch and apply it; each takes three paths and returns a list of commands."""
+    """A tool, and the commands that make a patch and apply it: functions of three paths that return them in order."""
 
     name: str
     version: str
@@ -112,7 +112,8 @@ def build(command, cwd, log, env=None):
         raise PeerError(f"{command[0]} is not installed") from None
     log.write_text(done.stdout)
     if done.returncode:
-        raise PeerError(f"`{' '.join(str(part) for part in command[:3])}` failed; see {log.relative_to(lab.REPOSITORY)}")
+        step = " ".join(str(part) for part in command[:3])
+        raise PeerError(f"`{step}` failed; see {log.relative_to(lab.REPOSITORY)}")
 
 
 def debian_version(package):

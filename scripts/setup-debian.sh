@@ -122,6 +122,8 @@ need_clang() {
     done
     default=$(clang++ -dumpversion 2>/dev/null || true)
     [ "${default%%.*}" -lt 17 ] 2>/dev/null || [ -z "$default" ] || return 0
+    # A fresh system has no package lists to choose from.
+    [ -n "$(apt-cache search --names-only '^clang$' 2>/dev/null)" ] || ! may_install || as_root apt-get update -qq >/dev/null 2>&1 || true
     package=$(apt-cache search --names-only '^clang-(1[7-9]|2[0-9])$' 2>/dev/null | cut -d' ' -f1 | sort -V | tail -n 1)
     missing_packages="$missing_packages ${package:-clang}"
 }
