@@ -31,7 +31,7 @@ lint: setup-lint
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
-## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: hours. `SHORT=1`: one pair, minutes;
+## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: an hour or two. `SHORT=1`: one pair, minutes;
 ## `RECORD=1` keeps the result under docs/figures/. A tool that cannot be had is named in the result; in CI it is a failure.
 bench: release
 	@scripts/setup-debian.sh bench || [ "$(CI)" != true ]

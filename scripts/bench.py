@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compares Lamplighter with stock binary-diff tools on real pairs of releases, in one run, taking turns.
 
-usage: scripts/bench.py [--record] [PAIR...]     default: all pairs of real_releases.csv, which takes hours
+usage: scripts/bench.py [--record] [PAIR...]     default: all pairs of real_releases.csv, one or two hours
        scripts/bench.py --short                  pygame-win alone: minutes
 
 Every peer patches the changed files one by one (hdiffz the two directories, too); every patch is applied and compared.
-A pack above the smallest patch of any peer is a failure. Times and memory are shown beside their goals and not asserted,
+A pack above the smallest patch of any peer is a failure. Times and memory are shown beside their goals, not asserted,
 as they are the machine's as much as ours. A peer that cannot be had is named; with CI=true that is a failure.
 `--record` writes rows, figures, machine, versions, a table and plots to docs/figures/<date>-<machine>-peers/.
 """

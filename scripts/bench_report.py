@@ -57,7 +57,7 @@ class Text:
     def plots(self):
         """File name → title and SVG."""
         ratios = [ratio_bar(name, outcome) for name, outcome in self.outcomes.items()]
-        note = "Pack bytes divided by those of the best peer, named at the bar. Shorter is better; at the line both are equal."
+        note = "Pack bytes divided by those of the best peer, named at the bar. Shorter is better; at the line they are equal."
         panel = charts.Panel("Ratio by pair", "pack bytes / best peer's bytes", ratios, mark=1.0)
         drawn = {"ratio": charts.wide("Packs against the best peer", note, panel)}
         for name, (title, note, unit, value, shown) in PLOTS.items():

@@ -1,7 +1,7 @@
 """One pair of releases, one contest: our pack and the patches of every peer, made, applied, compared and measured.
 
 Imported by bench.py. Ours and the peers take turns, so that what else the machine does falls on all of them. Every
-program runs alone, and what starting a process costs (measured with `true`) is taken off each, as peers that know
+program runs alone, and what starting a process costs (the least that `true` took) is taken off each, as peers that know
 only files are started once a file.
 """
 
@@ -50,7 +50,7 @@ class Meter:
     def __init__(self, scratch):
         self.path = scratch / "time.txt"
         starts = [self.measure("true") for _ in range(START_ROUNDS)]
-        self.start = Spent(*(statistics.median(getattr(s, name) for s in starts) for name in ("wall_s", "cpu_s")))
+        self.start = Spent(*(min(getattr(start, name) for start in starts) for name in ("wall_s", "cpu_s")))
 
     def measure(self, *command):
         """Processor time comes from the kernel's account of our children: GNU time's knows hundredths of a second."""
