@@ -1,6 +1,6 @@
 //! Builds the pack between two directories, proves it by decoding every unit, and prints what it takes.
 //!
-//! usage: `pack_size OLD NEW [EFFORT]`
+//! usage: `pack_size OLD NEW [EFFORT [--build-only]]`; the last builds and does not decode
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/support/mod.rs"]
@@ -41,6 +41,10 @@ fn main() -> Result<()> {
     let started = Instant::now();
     let built = build(&step, effort, &UnitCache::new(), scratch.path(), &Silent)?;
     let seconds = started.elapsed().as_secs_f64();
+    if args.get(4).is_some_and(|option| option == "--build-only") {
+        println!("{} bytes, header {}; build {seconds:.2} s", built.length, built.header_length);
+        return Ok(());
+    }
     let pack = fs::read(built.file.path())?;
     let contents = support::contents(&base, old);
     let started = Instant::now();
