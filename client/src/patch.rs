@@ -25,20 +25,24 @@
 //! run of a block may have no zeros; every piece is used up by the end of its block; the position stays within old;
 //! the new bytes are exactly as many as declared.
 //!
+//! Method 3 is specified in [`deflate`].
+//!
 //! # Changelog
 //!
 //! * 1: first.
 
+pub mod deflate;
 mod old;
 mod payload;
 mod plain;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 
 use crate::format::pack::codec::CodecError;
 use crate::format::pack::wire::WireError;
-use crate::format::pack::{BLOCK_BYTES_MAX, PLAIN, Unit};
+use crate::format::pack::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, Unit};
 
+use deflate::Deflate;
 pub use old::{Joined, OldBytes};
 pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
 use plain::Plain;
@@ -65,35 +69,55 @@ pub enum PatchError {
     Codec(#[from] CodecError),
     #[error("patch: reading {length} old bytes at {offset}: {source}")]
     Read { offset: u64, length: usize, source: io::Error },
+    #[error("patch: inflating the old stream at {offset}: {source}")]
+    Inflate { offset: u64, source: io::Error },
+    #[error("patch: the old stream at {offset}: expected {expected} {what}, found {actual}")]
+    Stream { offset: u64, what: &'static str, expected: u64, actual: u64 },
+    #[error("patch: keeping old texts in the scratch: {0}")]
+    Scratch(#[source] io::Error),
     #[error("patch: writing new bytes: {0}")]
     Write(#[source] io::Error),
 }
 
 /// Where the method of a unit stands between blocks.
 enum Method {
-    Plain(Plain),
+    Plain { pieces: PieceDecoder, plain: Plain },
+    Deflate(Box<Deflate>),
 }
 
+/// Where a decoder keeps what it must read again: empty at first, read and written at any place.
+///
+/// Most units leave it empty; method 3 writes the texts of old streams, up to 1 GiB, so it is a file beyond some size.
+pub trait Scratch: Read + Write + Seek {}
+
+impl<T: Read + Write + Seek> Scratch for T {}
+
 impl Method {
-    /// The method of `unit`, which [`Unit::is_readable`] was asked about.
-    fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+    /// The method of `unit`.
+    fn new(unit: &Unit, old_length: u64, new_length: u64, scratch: Box<dyn Scratch>) -> Result<Self, PatchError> {
         match unit.method {
-            PLAIN => Ok(Self::Plain(Plain::new(old_length, new_length))),
+            PLAIN => {
+                let plain = Plain::new(old_length, new_length);
+                Ok(Self::Plain { pieces: PieceDecoder::new(&unit.codecs)?, plain })
+            }
+            DEFLATE => Ok(Self::Deflate(Box::new(Deflate::new(&unit.codecs, old_length, new_length, scratch)?))),
             other => Err(PatchError::Unreadable { method: other.number() }),
         }
     }
 
     /// Carries out one block.
-    fn apply(&mut self, pieces: &[Vec<u8>], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
+    fn block(&mut self, payload: &[u8], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
         match self {
-            Self::Plain(plain) => plain.apply(pieces, old, new),
+            Self::Plain { pieces, plain } => plain.apply(&pieces.decode(payload)?, old, new),
+            Self::Deflate(deflate) => deflate.block(payload, old, new),
         }
     }
 
     /// New bytes made so far.
-    const fn new_bytes(&self) -> u64 {
+    fn new_bytes(&self) -> u64 {
         match self {
-            Self::Plain(plain) => plain.new_bytes(),
+            Self::Plain { plain, .. } => plain.new_bytes(),
+            Self::Deflate(deflate) => deflate.new_bytes(),
         }
     }
 }
@@ -103,7 +127,6 @@ impl Method {
 /// Its memory is bounded by a block's raw streams (4 MiB) and the windows of the codecs (at most 8 MiB a stream),
 /// whatever the size of the files; its time by the declared lengths.
 pub struct UnitDecoder {
-    pieces: PieceDecoder,
     method: Method,
     new_length: u64,
     blocks: usize,
@@ -115,13 +138,17 @@ impl UnitDecoder {
     ///
     /// # Errors
     /// The unit's method or codecs are unknown to this client.
-    pub fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+    pub fn new(
+        unit: &Unit,
+        old_length: u64,
+        new_length: u64,
+        scratch: impl Scratch + 'static,
+    ) -> Result<Self, PatchError> {
         if !unit.is_readable() {
             return Err(PatchError::Unreadable { method: unit.method.number() });
         }
         Ok(Self {
-            pieces: PieceDecoder::new(&unit.codecs)?,
-            method: Method::new(unit, old_length, new_length)?,
+            method: Method::new(unit, old_length, new_length, Box::new(scratch))?,
             new_length,
             blocks: unit.blocks.len(),
             blocks_done: 0,
@@ -142,8 +169,7 @@ impl UnitDecoder {
             return Err(PatchError::Limit { what: "blocks", limit: self.blocks as u64, found });
         }
         self.blocks_done += 1;
-        let pieces = self.pieces.decode(payload)?;
-        self.method.apply(&pieces, old, new)
+        self.method.block(payload, old, new)
     }
 
     /// Checks that all blocks came and all new bytes were written.

@@ -95,6 +95,11 @@ impl<W: Write> Compressor<W> {
         Ok(())
     }
 
+    /// The output; what it is so far may be taken out.
+    pub fn output(&mut self) -> &mut W {
+        self.sink.output()
+    }
+
     /// Ends the stream and gives the output back.
     ///
     /// # Errors

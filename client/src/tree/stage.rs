@@ -7,11 +7,16 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use tempfile::SpooledTempFile;
+
 use super::fs::{self, EXECUTABLE_MODE, Entry, FILE_MODE, FileKind, FsError, Place, WriteFile};
 use super::{Tree, TreeError, TreeFile, TreeLock, layout, scan};
 use crate::format::digest::{Blake3, ContentDigest};
 use crate::format::journal::Thing;
 use crate::format::text::is_token;
+
+/// Bytes of a scratch that stay in memory.
+const SCRATCH_HELD_BYTES: usize = 8 << 20;
 
 /// The new contents of one update.
 #[derive(Debug, Clone)]
@@ -106,6 +111,13 @@ impl Staging {
     pub fn partial_path(&self, name: &str) -> PathBuf {
         debug_assert!(!name.is_empty() && !name.contains(['/', '\\', ':']) && !name.starts_with('.'));
         self.tree.state_dir().join(layout::partial(&self.key).path()).join(name)
+    }
+
+    /// Bytes that are written and read again at any place, and gone when this is dropped: in memory at first, from
+    /// 8 MiB on in a file without a name among the downloads in progress.
+    pub fn scratch(&self) -> SpooledTempFile {
+        let dir = self.tree.state_dir().join(layout::partial(&self.key).path());
+        tempfile::spooled_tempfile_in(SCRATCH_HELD_BYTES, dir)
     }
 
     /// Removes everything staged, as for an update that was given up.

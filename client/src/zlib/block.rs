@@ -148,7 +148,11 @@ impl<W: Write> BlockSink<W> {
         if is_last {
             self.out.pad();
         }
-        self.out.flush_if_full()
+        self.out.flush()
+    }
+
+    pub(super) fn output(&mut self) -> &mut W {
+        &mut self.out.out
     }
 
     /// Gives the output back, once the last block is written.

@@ -125,7 +125,7 @@ const fn is_content(stream: usize) -> bool {
     stream >= 2
 }
 
-fn put_piece(payload: &mut Vec<u8>, codec: Algorithm, raw_bytes: usize, stored: &[u8]) {
+pub(super) fn put_piece(payload: &mut Vec<u8>, codec: Algorithm, raw_bytes: usize, stored: &[u8]) {
     put_varint(payload, stored.len() as u64);
     if codec != STORED {
         put_varint(payload, raw_bytes as u64);

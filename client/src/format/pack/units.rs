@@ -7,7 +7,7 @@
 //! | field | form | meaning |
 //! | --- | --- | --- |
 //! | method | varint | algorithm that makes new bytes from old ones ([`super::codec`]) |
-//! | parameters | varint length, bytes | for the method; empty for method 1 |
+//! | parameters | varint length, bytes | for the method; empty for methods 1 and 3 |
 //! | codecs | varint count, varints | algorithm of each stream of the method |
 //! | blocks | varint count, varints | lengths of the blocks in the pack, in bytes |
 //! | new rows | varint count, varints | new contents it makes, in the order of their bytes: each the zigzag difference from the ordinal after the last one named (0 at first) |
@@ -30,6 +30,9 @@ use super::wire::{Reader, put_varint, unzigzag, zigzag};
 pub const PLAIN: Algorithm = Algorithm::first(1);
 /// Streams of method 1.
 pub const PLAIN_STREAMS: usize = 4;
+/// Method 3: method 1 on the texts of deflate streams ([`crate::patch::deflate`]). A stream for the layout comes before
+/// those of method 1.
+pub const DEFLATE: Algorithm = Algorithm::first(3);
 /// Most bytes a block may have in the pack.
 pub const BLOCK_BYTES_MAX: u64 = (4 << 20) + (64 << 10);
 
@@ -59,6 +62,7 @@ impl Unit {
     pub fn is_readable(&self) -> bool {
         let method_known = match self.method {
             PLAIN => self.parameters.is_empty() && self.codecs.len() == PLAIN_STREAMS,
+            DEFLATE => self.parameters.is_empty() && self.codecs.len() == 1 + PLAIN_STREAMS,
             _ => false,
         };
         method_known && self.codecs.iter().all(|codec| [STORED, ZSTD].contains(codec))
