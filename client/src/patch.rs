@@ -113,11 +113,11 @@ impl Method {
         }
     }
 
-    /// New bytes made so far.
-    fn new_bytes(&self) -> u64 {
+    /// Checks that all of `new_length` bytes were made.
+    fn finish(&self, new_length: u64) -> Result<(), PatchError> {
         match self {
-            Self::Plain { plain, .. } => plain.new_bytes(),
-            Self::Deflate(deflate) => deflate.new_bytes(),
+            Self::Plain { plain, .. } => count("new bytes", new_length, plain.new_bytes()),
+            Self::Deflate(deflate) => deflate.finish(),
         }
     }
 }
@@ -177,10 +177,11 @@ impl UnitDecoder {
     /// # Errors
     /// They were not.
     pub fn finish(self) -> Result<(), PatchError> {
-        let count = |what, expected, actual| {
-            if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
-        };
         count("blocks", self.blocks as u64, self.blocks_done as u64)?;
-        count("new bytes", self.new_length, self.method.new_bytes())
+        self.method.finish(self.new_length)
     }
+}
+
+fn count(what: &'static str, expected: u64, actual: u64) -> Result<(), PatchError> {
+    if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
 }

@@ -25,13 +25,30 @@
 //!
 //! MUST: the layout has at most 1 MiB; old streams lie within old, in order and apart; no stream and no text is empty;
 //! an old stream gives exactly its text and is used up by it; the texts of one side have at most 1 GiB together; what is
-//! put together is exactly as long as new.
+//! put together is exactly as long as new, and all of expanded new is made.
+//!
+//! # Example
+//!
+//! Old is `<<`, a stream of 60 bytes whose text has 94, and `>>`. New is `<!`, what zlib's level 6 makes of a text of 23
+//! bytes, and `>`. Expanded old has 158 bytes, expanded new 26. The layout is
+//!
+//! ```text
+//! 01 02 3c 5e     1 old stream: 2 bytes before it, 60 bytes, 94 bytes of text
+//! 01 02 17 44     1 new stream: 2 bytes before it, 23 bytes of text, settings 68
+//! 01              1 byte after it
+//! ```
+//!
+//! # Reasons
 //!
 //! A stream that no settings give byte for byte is not listed; it stays as it is. So is one that did not change: a
 //! reader's work follows what changed.
 //!
 //! Time: that of method 1, the inflating of the old texts, and the compressing of the new ones, whose worst case is some
 //! 4096 tries a byte. Memory: that of method 1 and 2 MiB; the old texts go to the scratch.
+//!
+//! # Changelog
+//!
+//! * 1: first.
 
 mod expand;
 mod layout;
@@ -43,7 +60,7 @@ use self::expand::{Expanded, inflate_all};
 pub use self::layout::{DeflateLayout, LAYOUT_BYTES_MAX, NewStream, OldStream, TEXT_BYTES_MAX};
 use self::weave::{Weaver, Weaving};
 use super::plain::Plain;
-use super::{OldBytes, PatchError, PieceDecoder, Scratch};
+use super::{OldBytes, PatchError, PieceDecoder, Scratch, count};
 use crate::format::pack::codec::Algorithm;
 
 /// Where the patch stands between blocks.
@@ -58,6 +75,7 @@ pub(super) struct Deflate {
 
 /// What there is once the layout was read.
 struct Open {
+    expanded_bytes: u64,
     plain: Plain,
     weaver: Weaver,
 }
@@ -97,9 +115,14 @@ impl Deflate {
         open.plain.apply(&self.pieces.decode(payload)?, &mut expanded, &mut weaving)
     }
 
-    /// New bytes made so far.
-    pub(super) fn new_bytes(&self) -> u64 {
-        self.open.as_ref().map_or(0, |open| open.weaver.new_bytes())
+    /// Checks that all of expanded new and of new was made.
+    pub(super) fn finish(&self) -> Result<(), PatchError> {
+        let (expanded, new_bytes) = match &self.open {
+            Some(open) => ((open.expanded_bytes, open.plain.new_bytes()), open.weaver.new_bytes()),
+            None => ((0, 0), 0),
+        };
+        count("bytes of expanded new", expanded.0, expanded.1)?;
+        count("new bytes", self.new_length, new_bytes)
     }
 
     fn start(&mut self, layout: &[u8], old: &mut dyn OldBytes) -> Result<Open, PatchError> {
@@ -109,6 +132,10 @@ impl Deflate {
         inflate_all(&layout.old, old, &mut *self.scratch)?;
         let old_bytes = self.old_length + layout.old_text_bytes();
         let new_bytes = layout.expanded_new_bytes();
-        Ok(Open { plain: Plain::new(old_bytes, new_bytes), weaver: Weaver::new(layout.new, self.new_length) })
+        Ok(Open {
+            expanded_bytes: new_bytes,
+            plain: Plain::new(old_bytes, new_bytes),
+            weaver: Weaver::new(layout.new, self.new_length),
+        })
     }
 }

@@ -39,9 +39,9 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
         distance_base: [0; DISTANCES],
     };
     let mut at = 0;
-    for range in 0..28 {
+    for (range, extra) in LENGTH_EXTRA[..28].iter().enumerate() {
         tables.length_base[range] = at as u16;
-        let end = at + (1 << LENGTH_EXTRA[range]);
+        let end = at + (1 << extra);
         tables.length_range[at..end.min(256)].fill(range as u8);
         at = end;
     }
@@ -49,8 +49,8 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     tables.length_base[28] = 255;
     tables.length_range[255] = 28;
     let mut at = 0u32;
-    for range in 0..DISTANCES {
-        tables.distance_base[range] = at as u16;
+    for (range, base) in tables.distance_base.iter_mut().enumerate() {
+        *base = at as u16;
         at += 1 << distance_extra(range);
     }
     tables

@@ -22,17 +22,18 @@ const TEXT_BYTES_MAX: u64 = 256 << 20;
 pub fn streams(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut gzip_end = 0;
-    for at in memchr_starts(bytes) {
+    for at in marks(bytes) {
         let rest = &bytes[at..];
         if rest.starts_with(ZIP_END) {
             put_zip(bytes, at, &mut found);
         } else if rest.starts_with(PNG) {
             put_png(bytes, at, &mut found);
-        } else if rest.starts_with(GZIP) && at >= gzip_end {
-            if let Some(range) = gzip_stream(bytes, at) {
-                gzip_end = range.end;
-                found.push(range);
-            }
+        } else if rest.starts_with(GZIP)
+            && at >= gzip_end
+            && let Some(range) = gzip_stream(bytes, at)
+        {
+            gzip_end = range.end;
+            found.push(range);
         }
     }
     found.retain(|range| range.len() >= STREAM_BYTES_MIN);
@@ -49,7 +50,7 @@ pub fn streams(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Places of the first bytes of all marks.
-fn memchr_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
+fn marks(bytes: &[u8]) -> impl Iterator<Item = usize> {
     bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'P' | 0x89 | 0x1f)).map(|(at, _)| at)
 }
 
