@@ -1,5 +1,8 @@
 //! Applies the patches of a pack: old bytes and blocks in, new bytes out, in bounded memory. No file system here.
 //!
+//! One module a method: here *plain*, in [`references`] what predicts the operands of executables, in
+//! [`deflate`] what patches the text inside of archives.
+//!
 //! # Specification: method 1, *plain*
 //!
 //! bsdiff's model. New bytes are made by a run of *control triples* `(diff length, extra length, seek)`, with a
@@ -9,7 +12,7 @@
 //!
 //! | stream | form |
 //! | --- | --- |
-//! | 0 control | for each triple: varint diff length, varint extra length, zigzag varint seek |
+//! | 0 control | a varint, how many triples; their diff lengths, varints; their extra lengths, varints; their seeks, zigzag varints |
 //! | 1 runs | where diff bytes differ from 0: pairs of varints, how many zeros, then how many bytes of stream 2 |
 //! | 2 residues | the diff bytes that the runs name, one byte each |
 //! | 3 extra | the extra bytes |
@@ -25,27 +28,30 @@
 //! run of a block may have no zeros; every piece is used up by the end of its block; the position stays within old;
 //! the new bytes are exactly as many as declared.
 //!
-//! Method 3 is specified in [`deflate`].
-//!
 //! # Changelog
 //!
 //! * 1: first.
 
+pub mod control;
 pub mod deflate;
+pub mod references;
+
 mod old;
 mod payload;
 mod plain;
+mod residues;
 
 use std::io::{self, Read, Seek, Write};
 
 use crate::format::pack::codec::CodecError;
 use crate::format::pack::wire::WireError;
-use crate::format::pack::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, Unit};
+use crate::format::pack::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, REFERENCES, Unit};
 
 use deflate::Deflate;
 pub use old::{Joined, OldBytes};
 pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
 use plain::Plain;
+use references::References;
 
 /// Why a block can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +88,7 @@ pub enum PatchError {
 /// Where the method of a unit stands between blocks.
 enum Method {
     Plain { pieces: PieceDecoder, plain: Plain },
+    References { pieces: PieceDecoder, references: References },
     Deflate(Box<Deflate>),
 }
 
@@ -100,6 +107,10 @@ impl Method {
                 let plain = Plain::new(old_length, new_length);
                 Ok(Self::Plain { pieces: PieceDecoder::new(&unit.codecs)?, plain })
             }
+            REFERENCES => {
+                let references = References::new(old_length, new_length)?;
+                Ok(Self::References { pieces: PieceDecoder::new(&unit.codecs)?, references })
+            }
             DEFLATE => Ok(Self::Deflate(Box::new(Deflate::new(&unit.codecs, old_length, new_length, scratch)?))),
             other => Err(PatchError::Unreadable { method: other.number() }),
         }
@@ -109,6 +120,7 @@ impl Method {
     fn block(&mut self, payload: &[u8], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
         match self {
             Self::Plain { pieces, plain } => plain.apply(&pieces.decode(payload)?, old, new),
+            Self::References { pieces, references } => references.apply(&pieces.decode(payload)?, old, new),
             Self::Deflate(deflate) => deflate.block(payload, old, new),
         }
     }
@@ -117,6 +129,7 @@ impl Method {
     fn finish(&self, new_length: u64) -> Result<(), PatchError> {
         match self {
             Self::Plain { plain, .. } => count("new bytes", new_length, plain.new_bytes()),
+            Self::References { references, .. } => count("new bytes", new_length, references.new_bytes()),
             Self::Deflate(deflate) => deflate.finish(),
         }
     }
@@ -124,8 +137,9 @@ impl Method {
 
 /// Applies one unit, block by block.
 ///
-/// Its memory is bounded by a block's raw streams (4 MiB) and the windows of the codecs (at most 8 MiB a stream),
-/// whatever the size of the files; its time by the declared lengths.
+/// Its memory is bounded by a block's raw streams (4 MiB) and the windows of the codecs, whatever the size of the
+/// files; method *references* also holds old and some 13 bytes for each of at most 4 million references in it. Its time
+/// is bounded by the declared lengths.
 pub struct UnitDecoder {
     method: Method,
     new_length: u64,

@@ -2,8 +2,8 @@
 //!
 //! One stage a file: [`windowing`] divides what is too large into sections, with the help of [`samples`] and [`equal`];
 //! [`suffix`] finds the longest match of some bytes in old; [`matching`] aligns new with old by such matches; [`control`]
-//! turns the alignment into control triples and raw streams; [`entropy`] cuts the streams into blocks and compresses
-//! them. [`deflate`] does all that on the texts inside of archives.
+//! turns the alignment into control triples and raw streams; [`entropy`] compresses them block by block. Executables go
+//! through [`references`] instead, as far as memory allows. [`deflate`] does all that on the texts inside of archives.
 //!
 //! The same input gives the same bytes, on any machine and at any thread count: no stage looks at a clock, a random
 //! number, the number of cores or the order in which threads run.
@@ -14,25 +14,28 @@ pub mod effort;
 pub mod entropy;
 pub mod equal;
 pub mod matching;
+pub mod references;
+pub mod runs;
 pub mod samples;
 pub mod suffix;
 pub mod windowing;
 
 use std::io::{self, Write};
 
-use lamplighter_client::format::pack::BlockInfo;
 use lamplighter_client::format::pack::codec::{Algorithm, CodecError};
+use lamplighter_client::format::pack::{BlockInfo, PLAIN, PLAIN_STREAMS};
 use lamplighter_client::patch::OldBytes;
 
 use control::Control;
 pub use effort::Effort;
-use entropy::BlockWriter;
+use entropy::{BlockWriter, Role};
 use matching::{Match, Matcher};
+pub use references::Files;
 use suffix::SuffixIndex;
 use windowing::{Bounds, OldWindow, Part};
 
 /// Counts up whenever the same input may give other bytes than before; part of the key under which patches are kept.
-pub const ENCODER_VERSION: u32 = 2;
+pub const ENCODER_VERSION: u32 = 3;
 
 /// Why a patch can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +72,49 @@ pub struct Encoded {
     pub blocks: Vec<BlockInfo>,
 }
 
-/// Encodes the patch that makes `new` from `old` and writes its blocks to `sink`.
+const PLAIN_ROLES: [Role; PLAIN_STREAMS] = [Role::Numbers, Role::Numbers, Role::Numbers, Role::Content];
+
+/// Encodes the patch that makes `new` from `old` and writes its blocks to `sink`. `files` are what both consist of.
 ///
-/// Memory: both sides whole up to 256 MiB each, with five bytes of index a byte of old; beyond that, sections of both.
+/// Memory: both sides whole up to 256 MiB each, with five bytes of index a byte of old; executables up to 512 MiB, twice;
+/// beyond that, sections of both.
 ///
 /// # Errors
 /// Reading either side, writing the blocks, or no memory for an index.
-pub fn encode(old: Side<'_>, new: Side<'_>, effort: Effort, sink: &mut dyn Write) -> Result<Encoded, DiffError> {
+pub fn encode(
+    mut old: Side<'_>,
+    mut new: Side<'_>,
+    files: &Files,
+    effort: Effort,
+    sink: &mut dyn Write,
+) -> Result<Encoded, DiffError> {
+    if old.length.max(new.length) <= references::BYTES_MAX && has_images(&mut old, files)? {
+        let (old_length, new_length) = (old.length, new.length);
+        let old_bytes = read(&mut old, "old", 0, old_length)?;
+        let new_bytes = read(&mut new, "new", 0, new_length)?;
+        if let Some(pairing) = references::Pairing::find(&old_bytes, &new_bytes, files) {
+            return references::encode(&old_bytes, &new_bytes, &pairing, effort, sink);
+        }
+    }
     encode_within(Bounds::of(effort), old, new, effort, sink)
 }
+
+/// Whether an old file begins as an executable does.
+fn has_images(old: &mut Side<'_>, files: &Files) -> Result<bool, DiffError> {
+    for file in files.old.iter().filter(|file| file.end - file.start >= IMAGE_BYTES_MIN) {
+        let start = read(old, "old", file.start, 4)?;
+        if matches!(
+            start[..],
+            [b'M', b'Z', ..] | [0x7f, b'E', b'L', b'F'] | [0xcf, 0xfa, 0xed, 0xfe] | [0xca, 0xfe, 0xba, 0xbe]
+        ) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Smaller files hold no code to speak of.
+const IMAGE_BYTES_MIN: u64 = 1 << 10;
 
 fn encode_within(
     bounds: Bounds,
@@ -86,11 +123,11 @@ fn encode_within(
     effort: Effort,
     sink: &mut dyn Write,
 ) -> Result<Encoded, DiffError> {
-    let mut control = Control::new(BlockWriter::new(effort, sink));
+    let mut control = Control::new(BlockWriter::new(PLAIN, &PLAIN_ROLES, effort, sink));
     for section in windowing::plan(&mut old, &mut new, bounds)? {
         let searches = section.parts.iter().any(|part| matches!(part, Part::Search(_)));
         let old_bytes = if searches { section.old.read(&mut old)? } else { Vec::new() };
-        let mut search = Search { old: &old_bytes, window: &section.old, index: None, effort };
+        let mut search = Search { old: &old_bytes, window: &section.old, index: None };
         for part in &section.parts {
             match part {
                 Part::Equal(run) => control.copy_equal(run.old, run.length)?,
@@ -109,7 +146,6 @@ struct Search<'a> {
     old: &'a [u8],
     window: &'a OldWindow,
     index: Option<SuffixIndex<'a>>,
-    effort: Effort,
 }
 
 impl Search<'_> {
@@ -139,7 +175,7 @@ impl Search<'_> {
             Some(index) => index,
             none => none.insert(SuffixIndex::new(self.old)?),
         };
-        Ok(Matcher::new(index, self.old, new, self.effort.gain_min()).run())
+        Ok(Matcher::new(index, self.old, new).run())
     }
 }
 

@@ -12,6 +12,7 @@ mod cache;
 mod content;
 
 use std::io::{self, BufWriter, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +23,7 @@ use lamplighter_client::progress::{Event, Progress};
 use tempfile::{NamedTempFile, SpooledTempFile, spooled_tempfile_in};
 
 use crate::diff::deflate::{self, Archive};
-use crate::diff::{self, DiffError, Effort, Side};
+use crate::diff::{self, DiffError, Effort, Files, Side};
 pub use cache::UnitCache;
 use cache::{CachedUnit, HELD_BYTES};
 use grouping::Item;
@@ -110,6 +111,8 @@ pub struct UnitReport {
 struct UnitPlan {
     old_rows: Vec<usize>,
     new_rows: Vec<usize>,
+    /// For each new row the index of the old row it was paired with.
+    twins: Vec<Option<usize>>,
     old_bytes: u64,
     new_bytes: u64,
 }
@@ -197,11 +200,15 @@ fn plan_units(step: &Step<'_>, needed: &[edits::Needed]) -> Vec<UnitPlan> {
         .collect();
     let plan = |group: Vec<usize>| {
         let new_rows: Vec<usize> = group.iter().map(|index| needed[*index].row).collect();
-        let mut unit = UnitPlan { old_rows: Vec::new(), old_bytes: 0, new_bytes: 0, new_rows };
-        for row in group.iter().filter_map(|index| old_rows[*index]) {
-            if !unit.old_rows.contains(&row) {
-                unit.old_rows.push(row);
-            }
+        let mut unit = UnitPlan { old_rows: Vec::new(), twins: Vec::new(), old_bytes: 0, new_bytes: 0, new_rows };
+        for row in group.iter().map(|index| old_rows[*index]) {
+            let twin = row.map(|row| {
+                unit.old_rows.iter().position(|known| *known == row).unwrap_or_else(|| {
+                    unit.old_rows.push(row);
+                    unit.old_rows.len() - 1
+                })
+            });
+            unit.twins.push(twin);
         }
         unit.old_bytes = unit.old_rows.iter().map(|row| size(step.base, *row)).sum();
         unit.new_bytes = unit.new_rows.iter().map(|row| size(step.new, *row)).sum();
@@ -251,20 +258,20 @@ fn encode_unit(
     };
     let key = cache::key(options, &digests(step.base, &plan.old_rows), &digests(step.new, &plan.new_rows));
     cache.get_or_encode(key, || {
-        let plain = encode_plain(step, plan, options.effort, scratch)?;
+        let outside = encode_outside(step, plan, options.effort, scratch)?;
         if !options.effort.looks_into_archives() {
-            return Ok(plain);
+            return Ok(outside);
         }
         let inside = encode_inside(step, plan, options.effort, scratch)?;
         let pays = |(unit, archive): &(CachedUnit, Archive)| {
-            archive.pays(unit.length(), plain.length(), options.deflate_bytes_per_second)
+            archive.pays(unit.length(), outside.length(), options.deflate_bytes_per_second)
         };
-        Ok(inside.filter(pays).map_or(plain, |(unit, _)| unit))
+        Ok(inside.filter(pays).map_or(outside, |(unit, _)| unit))
     })
 }
 
-/// Method 1, with old content or without.
-fn encode_plain(
+/// Method 1 or 2, with old content or without.
+fn encode_outside(
     step: &Step<'_>,
     plan: &UnitPlan,
     effort: Effort,
@@ -287,7 +294,12 @@ fn encode_once(
     scratch: &Path,
 ) -> Result<CachedUnit, PackBuildError> {
     let mut blocks: SpooledTempFile = spooled_tempfile_in(HELD_BYTES, scratch);
-    let encoded = with_sides(step, plan, old_rows, |old, new| diff::encode(old, new, effort, &mut blocks))?;
+    let files = Files {
+        old: file_ranges(step.base, old_rows),
+        new: file_ranges(step.new, &plan.new_rows),
+        twins: if old_rows.is_empty() { vec![None; plan.new_rows.len()] } else { plan.twins.clone() },
+    };
+    let encoded = with_sides(step, plan, old_rows, |old, new| diff::encode(old, new, &files, effort, &mut blocks))?;
     Ok(CachedUnit::new(encoded, !old_rows.is_empty(), blocks))
 }
 
@@ -318,4 +330,15 @@ fn with_sides<T>(
         let path = plan.new_rows.first().map_or_else(String::new, |row| step.new.rows()[*row].path.to_string());
         PackBuildError::Diff { path, source }
     })
+}
+
+/// Where the contents of `rows` lie, one after the other.
+fn file_ranges(manifest: &Manifest, rows: &[usize]) -> Vec<Range<u64>> {
+    let mut at = 0;
+    let range = |row: &usize| {
+        let start = at;
+        at += manifest.rows()[*row].digest.size;
+        start..at
+    };
+    rows.iter().map(range).collect()
 }

@@ -8,7 +8,7 @@ use lamplighter_client::format::pack::{DEFLATE, PLAIN, Unit};
 use lamplighter_client::patch::UnitDecoder;
 use lamplighter_client::zlib::{Compressor, Settings};
 use lamplighter_publisher::diff::deflate::{self, find};
-use lamplighter_publisher::diff::{self, Effort, Encoded, Side};
+use lamplighter_publisher::diff::{self, Effort, Encoded, Files, Side};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -52,8 +52,9 @@ fn inside(mut old: &[u8], mut new: &[u8]) -> Option<usize> {
 fn plain(mut old: &[u8], mut new: &[u8]) -> usize {
     let old_side = Side { length: old.len() as u64, bytes: &mut old };
     let new_side = Side { length: new.len() as u64, bytes: &mut new };
+    let files = Files { old: Vec::new(), new: Vec::new(), twins: Vec::new() };
     let mut blocks = Vec::new();
-    let encoded = diff::encode(old_side, new_side, Effort::new(4), &mut blocks).expect("encoded");
+    let encoded = diff::encode(old_side, new_side, &files, Effort::new(4), &mut blocks).expect("encoded");
     assert_eq!(encoded.method, PLAIN);
     blocks.len()
 }

@@ -1,7 +1,7 @@
 //! From the payload of a block to the raw pieces of its streams.
 
 use super::PatchError;
-use crate::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdStream};
+use crate::format::pack::codec::{Algorithm, StreamDecoder};
 use crate::format::pack::wire::Reader;
 
 /// Most raw bytes the streams of one block may have together.
@@ -9,12 +9,7 @@ pub const BLOCK_RAW_MAX: u64 = 4 << 20;
 
 /// Decodes the payloads of a unit's blocks, in order.
 pub struct PieceDecoder {
-    streams: Vec<Stream>,
-}
-
-enum Stream {
-    Stored,
-    Zstd(Box<ZstdStream>),
+    streams: Vec<StreamDecoder>,
 }
 
 impl PieceDecoder {
@@ -23,11 +18,8 @@ impl PieceDecoder {
     /// # Errors
     /// A codec is unknown.
     pub fn new(codecs: &[Algorithm]) -> Result<Self, PatchError> {
-        let stream = |codec: &Algorithm| match *codec {
-            STORED => Ok(Stream::Stored),
-            ZSTD => Ok(Stream::Zstd(Box::new(ZstdStream::new()?))),
-            other => Err(PatchError::Unreadable { method: other.number() }),
-        };
+        let stream =
+            |codec: &Algorithm| StreamDecoder::new(*codec)?.ok_or(PatchError::Unreadable { method: codec.number() });
         Ok(Self { streams: codecs.iter().map(stream).collect::<Result<_, _>>()? })
     }
 
@@ -41,18 +33,15 @@ impl PieceDecoder {
         let mut left = BLOCK_RAW_MAX;
         for stream in &mut self.streams {
             let stored_bytes = reader.varint()?;
-            let raw_bytes = if matches!(stream, Stream::Stored) { stored_bytes } else { reader.varint()? };
+            let raw_bytes = if matches!(stream, StreamDecoder::Stored) { stored_bytes } else { reader.varint()? };
             left = left.checked_sub(raw_bytes).ok_or(PatchError::Limit {
                 what: "raw bytes of a block",
                 limit: BLOCK_RAW_MAX,
                 found: raw_bytes.saturating_add(BLOCK_RAW_MAX - left),
             })?;
             let stored = reader.bytes(stored_bytes)?;
-            pieces.push(match stream {
-                Stream::Stored => stored.to_vec(),
-                // Bounded above by what is left of 4 MiB.
-                Stream::Zstd(stream) => stream.piece(stored, raw_bytes as usize)?,
-            });
+            // Bounded above by what is left of 4 MiB.
+            pieces.push(stream.piece(stored, raw_bytes as usize)?);
         }
         match reader.rest().len() as u64 {
             0 => Ok(pieces),

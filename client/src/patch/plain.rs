@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
+use super::control::Triples;
 use super::old::ReadAhead;
+use super::residues::Residues;
 use super::{OldBytes, PatchError};
 use crate::format::pack::PLAIN_STREAMS;
-use crate::format::pack::wire::{Reader, unzigzag};
+use crate::format::pack::wire::Reader;
 
 /// New bytes gathered before they are written.
 const OUT_BYTES: usize = 128 << 10;
@@ -41,18 +43,16 @@ impl Plain {
             let (expected, actual) = (PLAIN_STREAMS as u64, pieces.len() as u64);
             return Err(PatchError::Count { what: "streams", expected, actual });
         };
-        let mut control = Reader::new(control);
+        let mut triples = Triples::read(control)?;
         let mut residues = Residues::new(runs, residues);
         let mut extra = Reader::new(extra);
-        while !control.is_empty() {
-            let (diff_length, extra_length) = (control.varint()?, control.varint()?);
-            let seek = unzigzag(control.varint()?);
-            self.claim(diff_length, extra_length)?;
-            self.diff(diff_length, &mut residues, old, new)?;
+        while let Some(triple) = triples.next()? {
+            self.claim(triple.diff, triple.extra)?;
+            self.diff(triple.diff, &mut residues, old, new)?;
             let bytes =
-                extra.bytes(extra_length).map_err(|_| PatchError::Short { of: "extra bytes", needed: extra_length })?;
+                extra.bytes(triple.extra).map_err(|_| PatchError::Short { of: "extra bytes", needed: triple.extra })?;
             self.write(bytes, new)?;
-            self.old_at = match self.old_at.checked_add_signed(seek) {
+            self.old_at = match self.old_at.checked_add_signed(triple.seek) {
                 Some(at) if at <= self.old_length => at,
                 _ => return Err(PatchError::Invalid { what: "a seek out of the old bytes" }),
             };
@@ -120,66 +120,5 @@ impl Plain {
         new.write_all(&self.out).map_err(PatchError::Write)?;
         self.out.clear();
         Ok(())
-    }
-}
-
-/// The diff bytes of one block, from its runs and residues.
-struct Residues<'a> {
-    runs: Reader<'a>,
-    residues: &'a [u8],
-    zeros_left: u64,
-    bytes_left: u64,
-    first: bool,
-}
-
-impl<'a> Residues<'a> {
-    fn new(runs: &'a [u8], residues: &'a [u8]) -> Self {
-        Self { runs: Reader::new(runs), residues, zeros_left: 0, bytes_left: 0, first: true }
-    }
-
-    /// Adds the next diff bytes to `bytes`.
-    fn add_to(&mut self, mut bytes: &mut [u8]) -> Result<(), PatchError> {
-        while !bytes.is_empty() {
-            if self.zeros_left == 0 && self.bytes_left == 0 && !self.next_run()? {
-                return Ok(());
-            }
-            let zeros = self.zeros_left.min(bytes.len() as u64) as usize;
-            self.zeros_left -= zeros as u64;
-            bytes = &mut bytes[zeros..];
-            let count = self.bytes_left.min(bytes.len() as u64) as usize;
-            self.bytes_left -= count as u64;
-            let (here, after) = bytes.split_at_mut(count);
-            // The run was checked against the residues when it began.
-            let (now, later) = self.residues.split_at(count);
-            here.iter_mut().zip(now).for_each(|(byte, residue)| *byte = byte.wrapping_add(*residue));
-            (bytes, self.residues) = (after, later);
-        }
-        Ok(())
-    }
-
-    /// Reads the next run; false after the last.
-    fn next_run(&mut self) -> Result<bool, PatchError> {
-        if self.runs.is_empty() {
-            return Ok(false);
-        }
-        self.zeros_left = self.runs.varint()?;
-        self.bytes_left = self.runs.varint()?;
-        if self.bytes_left == 0 || (self.zeros_left == 0 && !self.first) {
-            return Err(PatchError::Invalid { what: "an empty run" });
-        }
-        if self.bytes_left > self.residues.len() as u64 {
-            return Err(PatchError::Short { of: "residues", needed: self.bytes_left - self.residues.len() as u64 });
-        }
-        self.first = false;
-        Ok(true)
-    }
-
-    fn finish(self) -> Result<(), PatchError> {
-        let unused = |of, bytes| if bytes == 0 { Ok(()) } else { Err(PatchError::Unused { of, bytes }) };
-        unused(
-            "the runs",
-            (self.runs.rest().len() as u64).saturating_add(self.zeros_left).saturating_add(self.bytes_left),
-        )?;
-        unused("the residues", self.residues.len() as u64)
     }
 }

@@ -14,12 +14,11 @@ use std::ops::Range;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use lamplighter_client::format::digest::Blake3;
-use lamplighter_client::format::pack::codec::{STORED, ZSTD, ZstdEncoder};
 use lamplighter_client::format::pack::{BlockInfo, DEFLATE};
 use lamplighter_client::patch::deflate::{DeflateLayout, LAYOUT_BYTES_MAX, NewStream, OldStream, TEXT_BYTES_MAX};
 use lamplighter_client::zlib::Settings;
 
-use super::entropy::put_piece;
+use super::entropy::{Role, put_piece, smallest};
 use super::windowing::Bounds;
 use super::{DiffError, Effort, Encoded, Side, encode_within, read};
 use settings::SettingsSearch;
@@ -94,11 +93,9 @@ fn write_blocks(
     effort: Effort,
     sink: &mut dyn Write,
 ) -> Result<Encoded, DiffError> {
-    let mut encoder = ZstdEncoder::new(effort.level(), &effort.parameters(false), Some(layout.len() as u64))?;
-    let packed = encoder.piece(layout)?;
-    let (codec, stored) = if packed.len() + 2 < layout.len() { (ZSTD, packed.as_slice()) } else { (STORED, layout) };
+    let (codec, stored) = smallest(layout, Role::Numbers, effort)?;
     let mut payload = Vec::new();
-    put_piece(&mut payload, codec, layout.len(), stored);
+    put_piece(&mut payload, codec, layout.len(), &stored);
     sink.write_all(&payload).map_err(DiffError::Write)?;
     let old_side = Side { length: old.len() as u64, bytes: &mut old };
     let new_side = Side { length: new.len() as u64, bytes: &mut new };

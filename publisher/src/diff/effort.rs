@@ -25,10 +25,19 @@ impl Effort {
         self.0
     }
 
-    /// Bytes by which a match must beat the running alignment before it replaces it. Small values follow every hint
-    /// of a better match and pay for it in control triples; on executables 12 gave less than bsdiff's 8.
-    pub(super) const fn gain_min(self) -> usize {
-        12
+    /// Whether streams are coded with LZMA, which takes a tenth off what zstd leaves and decodes at a tenth of its speed.
+    pub(super) const fn uses_lzma(self) -> bool {
+        self.0 >= 4
+    }
+
+    /// How long a match LZMA takes without looking for a better one, in bytes.
+    pub(super) const fn lzma_nice_length(self) -> u32 {
+        if self.0 >= 7 { 273 } else { 64 }
+    }
+
+    /// How many times code is aligned anew by what its references point to.
+    pub(super) const fn reference_passes(self) -> usize {
+        if self.0 >= 7 { 2 } else { 1 }
     }
 
     /// Whether the texts of archives are tried, which takes another search.

@@ -1,60 +1,65 @@
 //! Compresses the raw streams of each block and writes its payload.
 //!
-//! Each stream is one continuous zstd stream over all blocks of a unit. Where a unit has a single block, as most have,
-//! a stream that zstd would make longer is stored, and zstd is told the length, so that it tunes itself to it.
+//! Each stream is one continuous stream of its codec over all blocks of a unit. Where a unit has a single block, as most
+//! have, each stream gets the codec that makes it smallest, or none.
 
 use std::io::Write;
 
 use lamplighter_client::format::digest::Blake3;
-use lamplighter_client::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdEncoder};
+use lamplighter_client::format::pack::BlockInfo;
+use lamplighter_client::format::pack::codec::lzma::{DICTIONARY_LOG_MAX, DICTIONARY_LOG_MIN};
+use lamplighter_client::format::pack::codec::{Algorithm, CodecError, LZMA, STORED, ZSTD, ZstdEncoder};
 use lamplighter_client::format::pack::wire::put_varint;
-use lamplighter_client::format::pack::{BlockInfo, PLAIN, PLAIN_STREAMS};
+use lzma_rust2::{Lzma2Options, Lzma2Writer};
 
 use super::{DiffError, Effort, Encoded};
 
+/// Streams up to this size are tried with both codecs, in raw bytes.
+const TRY_BOTH_BYTES: usize = 64 << 10;
+/// Dictionary of streams that are not content, as a power of two.
+const SMALL_DICTIONARY_LOG: u8 = 21;
+
+/// What a stream holds, as far as a codec can be tuned to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Varints.
+    Numbers,
+    /// Bytes of files, which repeat over long distances.
+    Content,
+    /// Words of 4 bytes.
+    Words,
+}
+
 /// The raw streams of one block.
-#[derive(Debug, Default)]
-pub struct RawBlock {
-    /// Triples.
-    pub control: Vec<u8>,
-    /// Runs of zeros and residues.
-    pub runs: Vec<u8>,
-    /// Differences that are not zero.
-    pub residues: Vec<u8>,
-    /// Bytes that old has nothing for.
-    pub extra: Vec<u8>,
+pub type RawBlock = Vec<Vec<u8>>;
+
+/// Bytes of all streams.
+pub fn raw_bytes(block: &[Vec<u8>]) -> usize {
+    block.iter().map(Vec::len).sum()
 }
 
-impl RawBlock {
-    /// Bytes of all streams.
-    pub fn length(&self) -> usize {
-        self.streams().iter().map(|stream| stream.len()).sum()
-    }
-
-    const fn streams(&self) -> [&Vec<u8>; PLAIN_STREAMS] {
-        [&self.control, &self.runs, &self.residues, &self.extra]
-    }
-}
-
-/// Writes blocks to a sink.
+/// Writes the blocks of a unit to a sink.
 pub struct BlockWriter<'a> {
+    method: Algorithm,
+    roles: &'static [Role],
     effort: Effort,
     sink: &'a mut dyn Write,
     /// The last block pushed: whether it is the only one is known only later.
     pending: Option<RawBlock>,
     /// One encoder a stream, once there are several blocks.
-    streams: Option<Vec<ZstdEncoder>>,
+    streams: Option<Vec<StreamEncoder>>,
     blocks: Vec<BlockInfo>,
 }
 
 impl<'a> BlockWriter<'a> {
-    /// Nothing yet; payloads go to `sink`.
-    pub fn new(effort: Effort, sink: &'a mut dyn Write) -> Self {
-        Self { effort, sink, pending: None, streams: None, blocks: Vec::new() }
+    /// Nothing yet; payloads go to `sink`. Every block has as many streams as there are `roles`.
+    pub fn new(method: Algorithm, roles: &'static [Role], effort: Effort, sink: &'a mut dyn Write) -> Self {
+        Self { method, roles, effort, sink, pending: None, streams: None, blocks: Vec::new() }
     }
 
     /// Takes the next block.
     pub fn push(&mut self, block: RawBlock) -> Result<(), DiffError> {
+        debug_assert_eq!(block.len(), self.roles.len());
         if let Some(before) = self.pending.replace(block) {
             self.write(&before)?;
         }
@@ -70,19 +75,29 @@ impl<'a> BlockWriter<'a> {
                 return self.write_only(&block);
             }
         }
-        let codecs = vec![ZSTD; PLAIN_STREAMS];
-        Ok(plain(codecs, self.blocks))
+        let codecs = vec![self.codec_of_many(); self.roles.len()];
+        Ok(self.encoded(codecs))
+    }
+
+    fn encoded(self, codecs: Vec<Algorithm>) -> Encoded {
+        Encoded { method: self.method, parameters: Vec::new(), codecs, blocks: self.blocks }
+    }
+
+    const fn codec_of_many(&self) -> Algorithm {
+        if self.effort.uses_lzma() { LZMA } else { ZSTD }
     }
 
     /// Writes one of several blocks.
     fn write(&mut self, block: &RawBlock) -> Result<(), DiffError> {
+        let codec = self.codec_of_many();
+        let open = |role: &Role| StreamEncoder::new(codec, *role, self.effort, None);
         let streams = match &mut self.streams {
             Some(streams) => streams,
-            none => none.insert(open_streams(self.effort)?),
+            none => none.insert(self.roles.iter().map(open).collect::<Result<_, _>>()?),
         };
         let mut payload = Vec::new();
-        for (raw, encoder) in block.streams().into_iter().zip(streams) {
-            put_piece(&mut payload, ZSTD, raw.len(), &encoder.piece(raw)?);
+        for (raw, encoder) in block.iter().zip(streams) {
+            put_piece(&mut payload, codec, raw.len(), &encoder.piece(raw)?);
         }
         self.emit(&payload)
     }
@@ -91,17 +106,13 @@ impl<'a> BlockWriter<'a> {
     fn write_only(mut self, block: &RawBlock) -> Result<Encoded, DiffError> {
         let mut payload = Vec::new();
         let mut codecs = Vec::new();
-        for (index, raw) in block.streams().into_iter().enumerate() {
-            let parameters = self.effort.parameters(is_content(index));
-            let mut encoder = ZstdEncoder::new(self.effort.level(), &parameters, Some(raw.len() as u64))?;
-            let packed = encoder.piece(raw)?;
-            let smaller = packed.len() + varint_length(raw.len()) < raw.len();
-            let (codec, stored) = if smaller { (ZSTD, &packed) } else { (STORED, raw) };
-            put_piece(&mut payload, codec, raw.len(), stored);
+        for (raw, role) in block.iter().zip(self.roles) {
+            let (codec, stored) = smallest(raw, *role, self.effort)?;
+            put_piece(&mut payload, codec, raw.len(), &stored);
             codecs.push(codec);
         }
         self.emit(&payload)?;
-        Ok(plain(codecs, self.blocks))
+        Ok(self.encoded(codecs))
     }
 
     fn emit(&mut self, payload: &[u8]) -> Result<(), DiffError> {
@@ -110,19 +121,58 @@ impl<'a> BlockWriter<'a> {
     }
 }
 
-/// A patch of method 1, which has no parameters.
-const fn plain(codecs: Vec<Algorithm>, blocks: Vec<BlockInfo>) -> Encoded {
-    Encoded { method: PLAIN, parameters: Vec::new(), codecs, blocks }
+/// A stream that is one piece, by the codec that makes it smallest.
+pub(super) fn smallest(raw: &[u8], role: Role, effort: Effort) -> Result<(Algorithm, Vec<u8>), CodecError> {
+    let mut best = (STORED, raw.to_vec());
+    let zstd = !effort.uses_lzma() || raw.len() <= TRY_BOTH_BYTES;
+    let candidates = [(ZSTD, zstd), (LZMA, effort.uses_lzma())];
+    for (codec, _) in candidates.into_iter().filter(|(_, tried)| *tried && !raw.is_empty()) {
+        let packed = StreamEncoder::new(codec, role, effort, Some(raw.len()))?.piece(raw)?;
+        let raw_length = if best.0 == STORED { varint_length(raw.len()) } else { 0 };
+        if packed.len() + raw_length < best.1.len() {
+            best = (codec, packed);
+        }
+    }
+    Ok(best)
 }
 
-fn open_streams(effort: Effort) -> Result<Vec<ZstdEncoder>, DiffError> {
-    let open = |index| Ok(ZstdEncoder::new(effort.level(), &effort.parameters(is_content(index)), None)?);
-    (0..PLAIN_STREAMS).map(open).collect()
+/// Encodes the pieces of one stream in order.
+enum StreamEncoder {
+    Zstd(Box<ZstdEncoder>),
+    Lzma(Box<Lzma2Writer<Vec<u8>>>),
 }
 
-/// True for the streams that hold bytes of files, which repeat over long distances.
-const fn is_content(stream: usize) -> bool {
-    stream >= 2
+impl StreamEncoder {
+    /// `raw_length` is the length of the whole stream where it is known.
+    fn new(codec: Algorithm, role: Role, effort: Effort, raw_length: Option<usize>) -> Result<Self, CodecError> {
+        if codec != LZMA {
+            let parameters = effort.parameters(role == Role::Content);
+            let encoder = ZstdEncoder::new(effort.level(), &parameters, raw_length.map(|length| length as u64))?;
+            return Ok(Self::Zstd(Box::new(encoder)));
+        }
+        let most = if role == Role::Content { DICTIONARY_LOG_MAX } else { SMALL_DICTIONARY_LOG };
+        let whole = raw_length.map_or(most, |length| length.max(1).ilog2() as u8 + 1);
+        let log = whole.clamp(DICTIONARY_LOG_MIN, most);
+        let mut options = Lzma2Options::with_preset(6);
+        options.lzma_options.dict_size = 1 << log;
+        options.lzma_options.nice_len = effort.lzma_nice_length();
+        if role == Role::Words {
+            (options.lzma_options.lc, options.lzma_options.lp) = (1, 2);
+        }
+        Ok(Self::Lzma(Box::new(Lzma2Writer::new(vec![log], options))))
+    }
+
+    /// The stored bytes of the next piece; none for an empty one.
+    fn piece(&mut self, raw: &[u8]) -> Result<Vec<u8>, CodecError> {
+        match self {
+            Self::Zstd(encoder) => encoder.piece(raw),
+            Self::Lzma(_) if raw.is_empty() => Ok(Vec::new()),
+            Self::Lzma(encoder) => {
+                encoder.write_all(raw).and_then(|()| encoder.flush()).map_err(CodecError::Lzma)?;
+                Ok(std::mem::take(encoder.inner_mut()))
+            }
+        }
+    }
 }
 
 pub(super) fn put_piece(payload: &mut Vec<u8>, codec: Algorithm, raw_bytes: usize, stored: &[u8]) {

@@ -9,6 +9,9 @@
 //! Unlike in bsdiff, the scan goes on behind the next byte where the running alignment fails, and not byte by byte: no
 //! search before it can come out better, since a match that starts there also covers what comes after. So the cost
 //! follows the number of differences.
+//!
+//! A match is worth what it saves in coded bytes: of equally long ones the nearest to the running alignment is taken,
+//! because a short seek is cheap, and how much longer than the running alignment it must be follows from its distance.
 
 use super::suffix::SuffixIndex;
 
@@ -41,8 +44,17 @@ pub struct Matcher<'a> {
     index: &'a SuffixIndex<'a>,
     old: &'a [u8],
     new: &'a [u8],
-    gain_min: usize,
     matches: Vec<Match>,
+}
+
+/// By how many bytes a match must beat the running alignment, by how far in old it leads away from it. A byte more in a
+/// match saves some three bits; a triple with a seek of so many bits costs two bytes and the seek. Found on executables of
+/// several compilers; what lies beside does as well within half a percent.
+const GAINS: [(usize, usize); 4] = [(1 << 8, 4), (1 << 12, 8), (1 << 16, 10), (1 << 20, 13)];
+const GAIN_FAR: usize = 15;
+
+fn gain_needed(distance: usize) -> usize {
+    GAINS.iter().find(|(below, _)| distance < *below).map_or(GAIN_FAR, |(_, gain)| *gain)
 }
 
 /// Where the running alignment began.
@@ -53,9 +65,9 @@ struct Anchor {
 }
 
 impl<'a> Matcher<'a> {
-    /// A scan of `new` over the index of `old`. A match must beat the running alignment by `gain_min` bytes.
-    pub const fn new(index: &'a SuffixIndex<'a>, old: &'a [u8], new: &'a [u8], gain_min: usize) -> Self {
-        Self { index, old, new, gain_min, matches: Vec::new() }
+    /// A scan of `new` over the index of `old`.
+    pub const fn new(index: &'a SuffixIndex<'a>, old: &'a [u8], new: &'a [u8]) -> Self {
+        Self { index, old, new, matches: Vec::new() }
     }
 
     /// Matches in the order of new, without overlap.
@@ -90,8 +102,12 @@ impl<'a> Matcher<'a> {
                 (at, equal, scored) = (at + length, 0, at + length);
                 continue;
             }
-            if length > equal + self.gain_min {
-                return (at, old_at, length);
+            if length > equal + GAINS[0].1 {
+                let running = (at + anchor.old).saturating_sub(anchor.new);
+                let old_at = self.index.nearest(&self.new[at..at + length], old_at, running);
+                if length > equal + gain_needed(old_at.abs_diff(running)) {
+                    return (at, old_at, length);
+                }
             }
             let before = at;
             while at < scored && self.agrees(anchor, at) {

@@ -17,6 +17,8 @@ pub struct SuffixIndex<'a> {
 const WIDE_BYTES: usize = 4 << 20;
 /// A longer match is not measured to its end: the next search goes on from there.
 const MATCH_MAX: usize = 64 << 10;
+/// Of equally good matches so many are weighed by their place.
+const CANDIDATES_MAX: usize = 1 << 12;
 
 impl<'a> SuffixIndex<'a> {
     /// Sorts the suffixes of `text`, which has less than 2 GiB.
@@ -60,6 +62,25 @@ impl<'a> SuffixIndex<'a> {
             }
         }
         (best_at, best)
+    }
+
+    /// Of the places where `bytes` stands in the text, the one nearest to `wanted`; `found` is one of them. Of very many
+    /// only some are weighed.
+    pub fn nearest(&self, bytes: &[u8], found: usize, wanted: usize) -> usize {
+        if bytes.len() < self.leading {
+            return found;
+        }
+        let bucket = bucket_of(bytes, self.leading);
+        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let inside = &self.suffixes[start..end];
+        let before = |at: &i32| {
+            let suffix = &self.text[*at as usize..];
+            &suffix[..suffix.len().min(bytes.len())] < bytes
+        };
+        let first = inside.partition_point(before);
+        let alike = inside[first..].iter().take(CANDIDATES_MAX).map(|at| *at as usize);
+        let alike = alike.take_while(|at| self.text[*at..].starts_with(bytes));
+        alike.chain([found]).min_by_key(|at| (at.abs_diff(wanted), *at)).unwrap_or(found)
     }
 }
 

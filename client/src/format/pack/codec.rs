@@ -1,4 +1,4 @@
-//! Ids of methods and codecs, and the one codec of today: zstd frames without what never changes.
+//! Ids of methods and codecs, and the codecs: [`zstd`], which is fast, and [`lzma`], which is small.
 //!
 //! # Specification
 //!
@@ -10,12 +10,20 @@
 //! | 0 version 0, *stored* | the raw bytes |
 //! | 1 version 0, *zstd* | a zstd frame (RFC 8878) without its four magic bytes, without checksum, dictionary and content size, whose window is at most 8 MiB, and which is never ended: a writer flushes it where a piece ends |
 //!
-//! A stream may be cut into *pieces*; each piece can be decoded as soon as the ones before it were. Ids 2 and above are
+//! | 2 version 0, *lzma* | one byte, the power of two of the dictionary, 16 to 25; then LZMA2 chunks as in an `.xz` file (its specification, 5.3.1), without the zero that ends them; a chunk ends where a piece ends |
+//!
+//! A stream may be cut into *pieces*; each piece can be decoded as soon as the ones before it were. Ids 3 and above are
 //! free.
+
+pub mod lzma;
+pub mod zstd;
 
 use std::io;
 
-use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+use ::zstd::stream::raw::CParameter;
+
+pub use self::lzma::LzmaStream;
+pub use self::zstd::{WINDOW_LOG_MAX, ZstdEncoder, ZstdStream};
 
 /// A method or a codec and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,13 +57,8 @@ pub const STORED: Algorithm = Algorithm::first(0);
 /// Codec 1: a zstd frame.
 pub const ZSTD: Algorithm = Algorithm::first(1);
 
-/// Largest zstd window, as a power of two.
-pub const WINDOW_LOG_MAX: u32 = 23;
-
-const WINDOW_LOG_MIN: u32 = 10;
-
-/// What every zstd frame begins with, and so is left out.
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Codec 2: LZMA2 chunks.
+pub const LZMA: Algorithm = Algorithm::first(2);
 
 /// Level of the tables of a header, which are small.
 const TABLES_LEVEL: i32 = 19;
@@ -68,150 +71,58 @@ pub enum CodecError {
     Length { stored: usize, expected: usize, actual: usize },
     #[error("zstd: found {0}")]
     Frame(&'static str),
+    #[error("lzma: found {0}")]
+    Chunk(&'static str),
+    #[error("lzma: {0}")]
+    Lzma(#[source] io::Error),
     #[error("zstd: {0}")]
     Zstd(#[from] io::Error),
 }
 
-/// Decodes the pieces of one zstd stream in order.
-pub struct ZstdStream {
-    decoder: Decoder<'static>,
-    started: bool,
+/// Decodes the pieces of one stream in order.
+pub enum StreamDecoder {
+    /// Codec 0.
+    Stored,
+    /// Codec 1.
+    Zstd(Box<ZstdStream>),
+    /// Codec 2.
+    Lzma(Box<LzmaStream>),
 }
 
-impl ZstdStream {
-    /// A decoder at the first byte of a stream.
+impl StreamDecoder {
+    /// A decoder at the first byte of a stream; none for a codec this crate does not know.
     ///
     /// # Errors
-    /// zstd has no memory.
-    pub fn new() -> Result<Self, CodecError> {
-        let mut decoder = Decoder::new()?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
-        Ok(Self { decoder, started: false })
+    /// There is no memory.
+    pub fn new(codec: Algorithm) -> Result<Option<Self>, CodecError> {
+        Ok(match codec {
+            STORED => Some(Self::Stored),
+            ZSTD => Some(Self::Zstd(Box::new(ZstdStream::new()?))),
+            LZMA => Some(Self::Lzma(Box::default())),
+            _ => None,
+        })
     }
 
     /// Decodes one piece of exactly `raw_length` bytes, which the caller has bounded.
     ///
     /// # Errors
-    /// The bytes are not zstd, give more or fewer bytes, or end the frame.
+    /// The bytes are not of the codec, or give more or fewer bytes.
     pub fn piece(&mut self, stored: &[u8], raw_length: usize) -> Result<Vec<u8>, CodecError> {
-        check_piece(stored, !self.started)?;
-        let mut raw = vec![0; raw_length];
-        let mut done = 0;
-        if !stored.is_empty() && !self.started {
-            self.started = true;
-            self.feed(&ZSTD_MAGIC, &mut [])?;
-        }
-        let mut input = stored;
-        while !input.is_empty() {
-            let (read, written) = self.feed(input, &mut raw[done..])?;
-            if read == 0 && written == 0 {
-                break;
+        match self {
+            Self::Stored if stored.len() == raw_length => Ok(stored.to_vec()),
+            Self::Stored => {
+                Err(CodecError::Length { stored: stored.len(), expected: raw_length, actual: stored.len() })
             }
-            input = &input[read..];
-            done += written;
+            Self::Zstd(stream) => stream.piece(stored, raw_length),
+            Self::Lzma(stream) => stream.piece(stored, raw_length),
         }
-        let mut beyond = [0];
-        let more = if self.started { self.feed(&[], &mut beyond)?.1 } else { 0 };
-        if done + more != raw_length || !input.is_empty() {
-            return Err(CodecError::Length {
-                stored: stored.len(),
-                expected: raw_length,
-                actual: done + more + input.len(),
-            });
-        }
-        Ok(raw)
-    }
-
-    fn feed(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize), CodecError> {
-        let mut input = InBuffer::around(input);
-        let mut output = OutBuffer::around(output);
-        self.decoder.run(&mut input, &mut output)?;
-        Ok((input.pos(), output.pos()))
     }
 }
 
-/// Checks that a piece is whole blocks of a frame of the only kind that is allowed; the blocks themselves are for zstd
-/// to check. Lengths are as in RFC 8878, section 3.1.1.
-fn check_piece(stored: &[u8], first: bool) -> Result<(), CodecError> {
-    let mut rest = stored;
-    if first && !stored.is_empty() {
-        let [descriptor, window, after @ ..] = stored else { return Err(CodecError::Frame("a cut frame header")) };
-        if *descriptor != 0 {
-            return Err(CodecError::Frame("a checksum, dictionary or content size"));
-        }
-        if u32::from(*window) > (WINDOW_LOG_MAX - WINDOW_LOG_MIN) << 3 {
-            return Err(CodecError::Frame("a window of more than 8 MiB"));
-        }
-        rest = after;
-    }
-    while !rest.is_empty() {
-        let [low, middle, high, after @ ..] = rest else { return Err(CodecError::Frame("a cut block header")) };
-        let header = u32::from_le_bytes([*low, *middle, *high, 0]);
-        if header & 1 != 0 {
-            return Err(CodecError::Frame("the end of the frame"));
-        }
-        let repeats = header >> 1 & 3 == 1;
-        let length = if repeats { 1 } else { (header >> 3) as usize };
-        rest = after.get(length..).ok_or(CodecError::Frame("a cut block"))?;
-    }
-    Ok(())
+/// True if this crate can decode `codec`.
+pub fn is_known(codec: Algorithm) -> bool {
+    [STORED, ZSTD, LZMA].contains(&codec)
 }
-
-/// Encodes the pieces of one zstd stream in order.
-pub struct ZstdEncoder {
-    encoder: Encoder<'static>,
-    started: bool,
-}
-
-impl ZstdEncoder {
-    /// An encoder; `raw_length` is the length of the whole stream where it is known, and helps with short ones.
-    ///
-    /// # Errors
-    /// zstd refuses a parameter.
-    pub fn new(level: i32, parameters: &[CParameter], raw_length: Option<u64>) -> Result<Self, CodecError> {
-        let mut encoder = Encoder::new(level)?;
-        let plain =
-            [CParameter::ContentSizeFlag(false), CParameter::ChecksumFlag(false), CParameter::DictIdFlag(false)];
-        for parameter in plain.iter().chain(parameters) {
-            encoder.set_parameter(*parameter)?;
-        }
-        encoder.set_pledged_src_size(raw_length)?;
-        Ok(Self { encoder, started: false })
-    }
-
-    /// The stored bytes of the next piece; none for an empty one.
-    ///
-    /// # Errors
-    /// zstd fails.
-    pub fn piece(&mut self, raw: &[u8]) -> Result<Vec<u8>, CodecError> {
-        let mut stored: Vec<u8> = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()) + 1024);
-        if raw.is_empty() {
-            return Ok(stored);
-        }
-        let mut input = InBuffer::around(raw);
-        while input.pos() < raw.len() {
-            let at = stored.len();
-            stored.reserve(ROOM);
-            let mut output = OutBuffer::around_pos(&mut stored, at);
-            self.encoder.run(&mut input, &mut output)?;
-        }
-        loop {
-            let at = stored.len();
-            stored.reserve(ROOM);
-            let mut output = OutBuffer::around_pos(&mut stored, at);
-            if self.encoder.flush(&mut output)? == 0 {
-                break;
-            }
-        }
-        if !self.started {
-            self.started = true;
-            stored.drain(..ZSTD_MAGIC.len());
-        }
-        Ok(stored)
-    }
-}
-
-const ROOM: usize = 64 << 10;
 
 /// Compresses small tables: the smaller of stored and zstd.
 pub(super) fn compress(raw: &[u8]) -> (Algorithm, Vec<u8>) {
@@ -220,51 +131,5 @@ pub(super) fn compress(raw: &[u8]) -> (Algorithm, Vec<u8>) {
     match packed {
         Ok(packed) if packed.len() + 3 < raw.len() => (ZSTD, packed),
         _ => (STORED, raw.to_vec()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encoder() -> ZstdEncoder {
-        ZstdEncoder::new(3, &[CParameter::WindowLog(WINDOW_LOG_MAX)], None).expect("an encoder")
-    }
-
-    #[test]
-    fn pieces_share_one_context_and_come_back() {
-        let text = b"the quick brown fox jumps over the lazy dog".repeat(20);
-        let mut encoder = encoder();
-        let first = encoder.piece(&text).expect("encoded");
-        let empty = encoder.piece(b"").expect("encoded");
-        let second = encoder.piece(&text).expect("encoded");
-        assert!(empty.is_empty() && second.len() < first.len());
-        let mut decoder = ZstdStream::new().expect("a decoder");
-        assert_eq!(decoder.piece(&first, text.len()).expect("decoded"), text);
-        assert_eq!(decoder.piece(&[], 0).expect("decoded"), b"");
-        assert_eq!(decoder.piece(&second, text.len()).expect("decoded"), text);
-    }
-
-    #[test]
-    fn every_other_length_is_refused() {
-        let text = b"abc".repeat(1000);
-        let stored = encoder().piece(&text).expect("encoded");
-        for wrong in [0, 1, text.len() - 1, text.len() + 1, text.len() * 9] {
-            assert!(ZstdStream::new().expect("a decoder").piece(&stored, wrong).is_err(), "{wrong}");
-        }
-        assert!(ZstdStream::new().expect("a decoder").piece(&stored[..stored.len() - 1], text.len()).is_err());
-        let longer = [&stored[..], &[0]].concat();
-        assert!(ZstdStream::new().expect("a decoder").piece(&longer, text.len()).is_err());
-        assert!(ZstdStream::new().expect("a decoder").piece(&[], 5).is_err());
-    }
-
-    #[test]
-    fn ended_frames_and_large_windows_are_refused() {
-        let text = b"abc".repeat(1000);
-        let ended = zstd::bulk::compress(&text, 3).expect("compressed");
-        assert!(ZstdStream::new().expect("a decoder").piece(&ended[4..], text.len()).is_err());
-        let mut wide = ZstdEncoder::new(3, &[CParameter::WindowLog(24)], None).expect("an encoder");
-        let stored = wide.piece(&text).expect("encoded");
-        assert!(ZstdStream::new().expect("a decoder").piece(&stored, text.len()).is_err());
     }
 }
