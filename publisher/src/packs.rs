@@ -258,14 +258,14 @@ fn encode_unit(
     };
     let key = cache::key(options, &digests(step.base, &plan.old_rows), &digests(step.new, &plan.new_rows));
     cache.get_or_encode(key, || {
-        let outside = encode_outside(step, plan, options.effort, scratch)?;
-        if !options.effort.looks_into_archives() {
-            return Ok(outside);
+        let rate = options.deflate_bytes_per_second;
+        let looks_inside = options.effort.looks_into_archives();
+        let mut inside = if looks_inside { encode_inside(step, plan, options.effort, scratch)? } else { None };
+        if let Some((unit, _)) = inside.take_if(|(unit, archive)| archive.wins(unit.length(), rate)) {
+            return Ok(unit);
         }
-        let inside = encode_inside(step, plan, options.effort, scratch)?;
-        let pays = |(unit, archive): &(CachedUnit, Archive)| {
-            archive.pays(unit.length(), outside.length(), options.deflate_bytes_per_second)
-        };
+        let outside = encode_outside(step, plan, options.effort, scratch)?;
+        let pays = |(unit, archive): &(CachedUnit, Archive)| archive.pays(unit.length(), outside.length(), rate);
         Ok(inside.filter(pays).map_or(outside, |(unit, _)| unit))
     })
 }

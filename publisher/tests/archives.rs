@@ -1,14 +1,22 @@
 //! Archives are patched inside where that pays, and come back whole where it does not.
 
+mod support;
+
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use lamplighter_client::format::pack::{DEFLATE, PLAIN, Unit};
+use lamplighter_client::format::digest::ContentDigest;
+use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
+use lamplighter_client::format::pack::codec::Algorithm;
+use lamplighter_client::format::pack::{DEFLATE, PLAIN, PackHeader, Unit};
+use lamplighter_client::format::path::RelPath;
 use lamplighter_client::patch::UnitDecoder;
+use lamplighter_client::progress::Silent;
 use lamplighter_client::zlib::{Compressor, Settings};
 use lamplighter_publisher::diff::deflate::{self, find};
 use lamplighter_publisher::diff::{self, Effort, Encoded, Files, Side};
+use lamplighter_publisher::packs::{PackOptions, Step, UnitCache, build};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -120,6 +128,49 @@ fn cut_and_flipped_archives_are_read_without_a_panic() {
             inside(&new[cut..], &new);
         }
     }
+}
+
+/// Builds and applies the pack of a release that has the zip alone; gives the method of its unit and the pack's bytes.
+fn pack(options: PackOptions) -> (Algorithm, u64) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let side = |side: &str, name: &str| {
+        let content = fixture(&format!("{side}.zip"));
+        let dir = dir.path().join(side);
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join(name), &content).expect("written");
+        let row = Row {
+            path: RelPath::parse(name).expect("a path"),
+            digest: ContentDigest::of(&content),
+            kind: Kind::File { executable: false },
+            policy: Policy::Managed,
+        };
+        (Manifest::new(vec![row]).expect("a manifest"), dir)
+    };
+    let ((base, base_dir), (new, new_dir)) = (side("old", "core-1.0.jar"), side("new", "core-1.1.jar"));
+    let step = Step { base: &base, base_dir: &base_dir, new: &new, new_dir: &new_dir };
+    let built = build(&step, options, &UnitCache::new(), dir.path(), &Silent).expect("a pack");
+    let bytes = fs::read(built.file.path()).expect("read");
+    let (rebuilt, _) = support::apply(&bytes, built.header_length, &base, &support::contents(&base, &base_dir));
+    assert_eq!(rebuilt, new);
+    let header = PackHeader::parse(&bytes[..built.header_length as usize]).expect("a header");
+    (header.units()[0].method, built.length)
+}
+
+#[test]
+fn a_renamed_archive_is_patched_inside_where_that_pays() {
+    let options = PackOptions::of_effort(5);
+    let (method, inside) = pack(options);
+    assert_eq!(method, DEFLATE);
+    for outside in [
+        PackOptions { deflate_bytes_per_second: u64::MAX, ..options },
+        PackOptions { deflate_bytes_per_second: 100_000_000, ..options },
+        PackOptions::of_effort(3),
+    ] {
+        let (method, bytes) = pack(outside);
+        assert_eq!(method, PLAIN, "{outside:?}");
+        assert!(inside * 4 < bytes, "{inside} bytes instead of {bytes}");
+    }
+    assert_eq!(pack(PackOptions { deflate_bytes_per_second: 0, ..options }), (DEFLATE, inside));
 }
 
 /// A zip of entries that are stored, made by zlib or by miniz.

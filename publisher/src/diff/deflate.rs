@@ -1,12 +1,14 @@
 //! Patches of archives: takes the deflate streams that changed out of both sides, and diffs their texts.
 //!
-//! [`find`] tells where streams lie, [`settings`] what zlib was told when it wrote one. A stream of new that old does
+//! [`find`] tells where streams lie, [`settings`] what zlib was told when it wrote one, [`shared`] what they cost if they
+//! are left as they are. A stream of new that old does
 //! not have is replaced by its text if zlib gives it back byte for byte, which is tried here and now; all else stays as
 //! it is. Of old, every stream that new does not have gives its text: names say nothing that the diff of all texts with
 //! all texts does not find.
 
 pub mod find;
 pub mod settings;
+pub mod shared;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -36,9 +38,16 @@ pub struct Archive {
     pub encoded: Encoded,
     /// Time a client takes for the texts, beyond that of method 1: an estimate in nanoseconds, the same on any machine.
     pub client_ns: u64,
+    /// Bytes that a patch of another method has to carry at least ([`shared`]).
+    pub outside_bytes: u64,
 }
 
 impl Archive {
+    /// Whether no other method comes near these `pack_bytes`, so that it needs not be tried.
+    pub fn wins(&self, pack_bytes: u64, bytes_per_second: u64) -> bool {
+        pack_bytes <= self.outside_bytes / 2 && self.pays(pack_bytes, self.outside_bytes, bytes_per_second)
+    }
+
     /// Whether its `pack_bytes` are worth the client's time beside those of the `other` method. `bytes_per_second`:
     /// what a second must save.
     pub fn pays(&self, pack_bytes: u64, other: u64, bytes_per_second: u64) -> bool {
@@ -71,7 +80,9 @@ pub fn encode(
     let old_bytes = read(&mut old, "old", 0, old_length)?;
     let old_streams = find::streams(&old_bytes);
     let mut layout = DeflateLayout::default();
-    let new_expanded = expand_new(&new_bytes, absent(&new_bytes, &new_streams, &old_bytes, &old_streams), &mut layout);
+    let new_absent = absent(&new_bytes, &new_streams, &old_bytes, &old_streams);
+    let outside_bytes = shared::bytes_beyond(&old_bytes, &old_streams, &new_bytes, &new_absent);
+    let new_expanded = expand_new(&new_bytes, new_absent, &mut layout);
     if layout.new.is_empty() {
         return Ok(None);
     }
@@ -82,7 +93,7 @@ pub fn encode(
         return Ok(None);
     }
     let encoded = write_blocks(&layout_bytes, &old_expanded, &new_expanded, effort, sink)?;
-    Ok(Some(Archive { encoded, client_ns: client_ns(&layout) }))
+    Ok(Some(Archive { encoded, client_ns: client_ns(&layout), outside_bytes }))
 }
 
 /// The block of the layout, then those of the plain patch.
