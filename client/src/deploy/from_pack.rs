@@ -74,7 +74,7 @@ impl OpenPack {
         self.header.block_offset(blocks.start)..self.header.block_offset(blocks.end)
     }
 
-    /// Decodes one unit into `sink`, block by block as they arrive.
+    /// Decodes one unit into `sink`, block by block as they arrive; what it must read again lies in `staging`.
     pub(super) fn decode(
         &mut self,
         deploy: &Deploy<'_>,
