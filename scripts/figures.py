@@ -13,12 +13,8 @@ the machine and the tools are to docs/figures/<date>-<machine>/.
 
 import argparse
 import concurrent.futures
-import csv
-import dataclasses
-import datetime
 import os
 import pathlib
-import platform
 import random
 import re
 import shutil
@@ -29,8 +25,9 @@ import tempfile
 
 import lab
 import real_releases
+import report
 
-MIB = 1024 * 1024
+MIB = report.MIB
 CLIENT_PEAK_MAX = 96 * MIB
 PUBLISHER_PEAK_BASE = 256 * MIB
 PUBLISHER_PEAK_PER_CHANGED_BYTE = 10
@@ -45,55 +42,6 @@ SMALL_OVERHEAD_BYTES_MAX = 20 * 1024
 VERIFY_RATIO_MAX = 1.5
 VERIFY_ROUNDS = 7
 SHORT_PAIR = "pygame-win"
-
-
-@dataclasses.dataclass
-class Figure:
-    """One number, what it is of, and the limit it must keep."""
-
-    subject: str
-    what: str
-    value: float
-    limit: float = None
-    unit: str = "bytes"
-
-    @property
-    def holds(self):
-        return self.limit is None or self.value <= self.limit
-
-    def cells(self):
-        verdict = "" if self.limit is None else ("ok" if self.holds else "**over**")
-        limit = "" if self.limit is None else "≤ " + shown(self.limit, self.unit)
-        return (self.subject, self.what, shown(self.value, self.unit), limit, verdict)
-
-
-def shown(value, unit):
-    if unit == "bytes":
-        return f"{value:,.0f}"
-    if unit == "MiB":
-        return f"{value / MIB:,.1f} MiB"
-    if unit == "s":
-        return f"{value:,.2f} s"
-    if unit == "ratio":
-        return f"{value:.3f}"
-    return f"{value:,.0f} {unit}"
-
-
-class Results:
-    """The figures, and a raw row for every program run."""
-
-    def __init__(self):
-        self.figures = []
-        self.runs = []
-
-    def figure(self, *cells, **named):
-        figure = Figure(*cells, **named)
-        self.figures.append(figure)
-        print("  ".join(cell for cell in figure.cells() if cell), flush=True)
-
-    def run(self, subject, what, run):
-        self.runs.append((subject, what, f"{run.wall_s:.3f}", f"{run.cpu_s:.2f}", run.peak_kib * 1024))
-        return run
 
 
 # What others need, computed here with the stock tools.
@@ -279,18 +227,14 @@ def measure_small_files(results, scratch, programs):
 
 def verify_figure(subject, results, client):
     """`client verify` and b3sum over the same files, alternately; medians, everything in the page cache."""
-    listing = client.tree.parent / "files.txt"
-    paths = [path for path in lab.tree_files(client.tree).values()]
-    listing.write_text("".join(f"{path}\0" for path in paths))
-    ours, theirs = [], []
-    for _ in range(VERIFY_ROUNDS):
-        ours.append(results.run(subject, "verify", client("verify")).wall_s)
-        b3sum = lab.run("xargs", "-0", "-a", listing, lab.find_tool("b3sum"), measure=client.measure)
-        theirs.append(results.run(subject, "b3sum", b3sum).wall_s)
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    results.figure(subject, "verify: wall time, median", statistics.median(ours), unit="s")
-    results.figure(subject, "b3sum: wall time, median", statistics.median(theirs), unit="s")
-    results.figure(subject, "verify against b3sum", ratio, VERIFY_RATIO_MAX, "ratio")
+    ours, theirs = lab.verify_beside_b3sum(client, VERIFY_ROUNDS)
+    for verify, b3sum in zip(ours, theirs):
+        results.run(subject, "verify", verify)
+        results.run(subject, "b3sum", b3sum)
+    ours, theirs = (statistics.median(run.wall_s for run in runs) for runs in (ours, theirs))
+    results.figure(subject, "verify: wall time, median", ours, unit="s")
+    results.figure(subject, "b3sum: wall time, median", theirs, unit="s")
+    results.figure(subject, "verify against b3sum", ours / theirs, VERIFY_RATIO_MAX, "ratio")
 
 
 def few_changed(subject, results, site, client, nginx, new, edited, scratch):
@@ -333,58 +277,21 @@ def files_opened(client, scratch, command):
     return found
 
 
-# Reports.
-
-
-def markdown(results):
-    lines = ["| subject | figure | value | limit | |", "| --- | --- | ---: | ---: | --- |"]
-    lines += ["| " + " | ".join(figure.cells()) + " |" for figure in results.figures]
-    return "\n".join(lines) + "\n"
-
-
-def machine():
-    """What the figures depend on: processor, memory, system, tools."""
-    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    memory = re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())
-    system = re.search(r'PRETTY_NAME="(.*)"', pathlib.Path("/etc/os-release").read_text())
-    rows = [
-        ("processor", f"{os.cpu_count()} × {cpu[1] if cpu else platform.machine()}"),
-        ("memory", f"{int(memory[1]) / MIB:.0f} GiB"),
-        ("system", f"{system[1]}, Linux {platform.release()}"),
-        ("commit", first_line("git", "-C", lab.REPOSITORY, "describe", "--always", "--dirty")),
-        ("rustc", first_line("rustc", "--version")),
-        ("nginx", first_line(lab.find_tool("nginx"), "-v").rsplit(" ", 1)[-1]),
-        ("zstd", first_line("zstd", "--version")),
-        ("b3sum", first_line("b3sum", "--version")),
-        ("bsdiff", first_line("dpkg-query", "-W", "-f", "${Version}", "bsdiff")),
-    ]
-    return rows
-
-
-def first_line(*command):
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return (done.stdout.strip().split("\n") or [""])[0].strip("* ")
-
-
 def record(results, arguments):
-    """Writes a dated folder; an older run of the same day on such a machine is replaced."""
-    name = f"{datetime.date.today().isoformat()}-{platform.machine().replace('_', '-')}-{os.cpu_count()}-cores"
-    place = lab.REPOSITORY / "docs" / "figures" / name
-    place.mkdir(parents=True, exist_ok=True)
-    facts = "\n".join(f"| {key} | {value} |" for key, value in machine())
+    place = report.folder()
+    facts = [
+        *report.machine(),
+        ("nginx", report.first_line(lab.find_tool("nginx"), "-v").rsplit(" ", 1)[-1]),
+        ("zstd", report.first_line("zstd", "--version")),
+        ("bsdiff", report.first_line("dpkg-query", "-W", "-f", "${Version}", "bsdiff")),
+    ]
     (place / "README.md").write_text(
         f"# Figures\n\nCommand: `scripts/figures.py {arguments}`. Raw rows: [runs.csv](runs.csv), "
-        f"[figures.csv](figures.csv).\n\n| | |\n| --- | --- |\n{facts}\n\n{markdown(results)}"
+        f"[figures.csv](figures.csv).\n\n{report.facts_table(facts)}\n{report.markdown(results)}"
     )
-    write_csv(place / "runs.csv", ("subject", "run", "wall_s", "cpu_s", "peak_bytes"), results.runs)
-    rows = [(f.subject, f.what, f.value, "" if f.limit is None else f.limit, f.unit) for f in results.figures]
-    write_csv(place / "figures.csv", ("subject", "figure", "value", "limit", "shown_as"), rows)
+    report.write_csv(place / "runs.csv", report.RUN_COLUMNS, results.runs)
+    report.write_csv(place / "figures.csv", report.FIGURE_COLUMNS, report.figure_rows(results))
     print(f"recorded in {place.relative_to(lab.REPOSITORY)}")
-
-
-def write_csv(path, header, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def main():
@@ -397,7 +304,7 @@ def main():
     pairs = arguments.pairs or ([SHORT_PAIR] if arguments.short else real_releases.END_TO_END)
     pairs = [] if arguments.small_files else pairs
     programs = lab.binaries()
-    results = Results()
+    results = report.Results()
     with tempfile.TemporaryDirectory(prefix="lamplighter-figures-") as scratch:
         scratch = pathlib.Path(scratch).resolve()
         for name in pairs:
@@ -409,7 +316,7 @@ def main():
             (scratch / "small").mkdir()
             measure_small_files(results, scratch / "small", programs)
     print()
-    print(markdown(results))
+    print(report.markdown(results))
     if arguments.record:
         record(results, " ".join(sys.argv[1:]))
     over = [figure for figure in results.figures if not figure.holds]

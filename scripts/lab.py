@@ -1,6 +1,6 @@
 """What the end-to-end test and the figures share: the built programs, a site, nginx in front of it, trees to compare.
 
-Imported by e2e.py and figures.py; needs Python's own library only.
+Imported by e2e.py, figures.py and bench.py; needs Python's own library only.
 """
 
 import contextlib
@@ -331,6 +331,17 @@ def b3sums(paths):
         lines = run(find_tool("b3sum"), "--no-names", *batch).stdout.split()
         found.update(zip(batch, lines))
     return found
+
+
+def verify_beside_b3sum(client, rounds, *flags):
+    """Runs `client verify` and b3sum over the same files, alternately; returns the runs of each."""
+    listing = client.tree.parent / "files.txt"
+    listing.write_text("".join(f"{path}\0" for path in tree_files(client.tree).values()))
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(client("verify", *flags))
+        theirs.append(run("xargs", "-0", "-a", listing, find_tool("b3sum"), measure=client.measure))
+    return ours, theirs
 
 
 def minisign_verify(document, public_key, scratch, index=1):

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what tests, lint and comparison need beyond cargo, on Debian and its relatives.
+# Installs what tests, lint, figures and the comparison with peers need beyond cargo, on Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare (default: all three)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench (default: all four)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -115,6 +115,29 @@ group_compare() {
     need time time
 }
 
+# Zucchini is written in C++23, which clang knows from 17 on; Debian has later ones beside its default.
+need_clang() {
+    for version in 17 18 19 20 21 22 23 24 25 26; do
+        command -v "clang++-$version" >/dev/null 2>&1 && return 0
+    done
+    default=$(clang++ -dumpversion 2>/dev/null || true)
+    [ "${default%%.*}" -lt 17 ] 2>/dev/null || [ -z "$default" ] || return 0
+    # A fresh system has no package lists to choose from.
+    [ -n "$(apt-cache search --names-only '^clang$' 2>/dev/null)" ] || ! may_install || as_root apt-get update -qq >/dev/null 2>&1 || true
+    package=$(apt-cache search --names-only '^clang-(1[7-9]|2[0-9])$' 2>/dev/null | cut -d' ' -f1 | sort -V | tail -n 1)
+    missing_packages="$missing_packages ${package:-clang}"
+}
+
+group_bench() {
+    group_compare
+    need xz xz-utils
+    need xdelta3 xdelta3
+    need make make
+    need g++ g++
+    need npm npm
+    need_clang
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     say "cargo is missing: install Rust first"
     exit 1
@@ -125,8 +148,9 @@ for group in "${@:-all}"; do
         test) group_test ;;
         lint) group_lint ;;
         compare) group_compare ;;
-        all) group_compare; group_lint ;;
-        *) say "unknown group $group: test, lint or compare"; exit 2 ;;
+        bench) group_bench ;;
+        all) group_bench; group_lint ;;
+        *) say "unknown group $group: test, lint, compare or bench"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -3,8 +3,9 @@
 use std::io::Cursor;
 
 use lamplighter_client::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdEncoder};
-use lamplighter_client::format::pack::wire::{put_varint, zigzag};
+use lamplighter_client::format::pack::wire::put_varint;
 use lamplighter_client::format::pack::{PLAIN, Unit};
+use lamplighter_client::patch::control::{Triple, put_triples};
 use lamplighter_client::patch::{BLOCK_RAW_MAX, PatchError, UnitDecoder};
 use proptest::prelude::*;
 
@@ -22,13 +23,8 @@ fn unit(codec: Algorithm, blocks: usize) -> Unit {
 }
 
 fn triples(triples: &[(u64, u64, i64)]) -> Vec<u8> {
-    let mut control = Vec::new();
-    for (diff, extra, seek) in triples {
-        put_varint(&mut control, *diff);
-        put_varint(&mut control, *extra);
-        put_varint(&mut control, zigzag(*seek));
-    }
-    control
+    let triple = |(diff, extra, seek): &(u64, u64, i64)| Triple { diff: *diff, extra: *extra, seek: *seek };
+    put_triples(&triples.iter().map(triple).collect::<Vec<_>>())
 }
 
 /// A block of stored streams.

@@ -9,7 +9,7 @@
 //! | stream | form |
 //! | --- | --- |
 //! | 0 control, 1 runs, 2 residues, 3 extra | as of method *plain*; runs and residues pass over operands that are predicted, extra bytes of code have absolute targets ([`extra`]) |
-//! | 4 layout | in every block a varint, how many new bytes it makes; in the first also the images ([`layout`]) |
+//! | 4 layout | in every block a varint, how many new bytes it makes; in the first also the images ([`layout`]) and the tables of page hashes ([`page_hashes`]) |
 //! | 5 gaps | varints: how many predictions are right before the next wrong one |
 //! | 6 corrections | for each wrong prediction what is to be added to it: 4 or 8 bytes, as many as the operand has, the highest first |
 //!
@@ -29,6 +29,7 @@ pub mod extra;
 pub mod image;
 pub mod layout;
 pub mod operand;
+pub mod page_hashes;
 pub mod predict;
 pub mod scan;
 
@@ -42,6 +43,7 @@ use crate::format::pack::REFERENCES_STREAMS;
 use crate::format::pack::wire::Reader;
 use alignment::{Alignment, Segment};
 use make::{Maker, Pieces};
+use page_hashes::PageHashes;
 
 /// Most bytes of old, and of new.
 pub const BYTES_MAX: u64 = 1 << 30;
@@ -153,12 +155,13 @@ fn prepare(
     let parts = layout::read_parts(&mut reader, old_length)?;
     let old_images = layout::find_images(&bytes, &parts);
     let new_images = layout::read_images(&mut reader, &old_images, new_length)?;
+    let page_hashes = PageHashes::new(page_hashes::read_tables(&mut reader, new_length)?);
     if !reader.is_empty() {
         return Err(PatchError::Unused { of: "the layout", bytes: reader.rest().len() as u64 });
     }
     let found = scan::scan(&bytes, &old_images);
     let predictor = predict::Predictor::new(&old_images, &new_images, &found, &Alignment::new(&segments));
-    Ok(Maker::new(bytes, triples, predictor, new_images))
+    Ok(Maker::new(bytes, triples, predictor, new_images, page_hashes))
 }
 
 /// The copies the triples make; they lie within old.

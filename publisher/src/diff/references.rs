@@ -2,11 +2,12 @@
 //!
 //! [`pairing`] finds the images on both sides and which continues which. New is aligned with old by its bytes; [`mask`]
 //! then replaces every operand by what it points to, mapped by that alignment, so that code that only moved becomes
-//! equal, and the images are aligned once more. [`emit`] writes down what the client needs besides the alignment.
+//! equal, and the images are aligned once more. What a client can compute is left out ([`signature`]). [`emit`] writes down what the client needs besides the alignment.
 
 mod emit;
 mod mask;
 mod pairing;
+mod signature;
 
 use std::io::Write;
 use std::ops::Range;
@@ -44,6 +45,8 @@ pub(super) fn encode(
     sink: &mut dyn Write,
 ) -> Result<Encoded, DiffError> {
     let new_images: Vec<Image> = pairing.layout.new_images.iter().map(|new| new.image.clone()).collect();
+    let tables = signature::page_tables(new, &new_images);
+    let new = &*signature::without_hashes(new, &tables);
     let (old_found, new_found) = rayon::join(|| scan(old, &pairing.old_images), || scan(new, &new_images));
     let predictor = |segments: &[Segment]| {
         Predictor::new(&pairing.old_images, &pairing.layout.new_images, &old_found, &Alignment::new(segments))
@@ -52,7 +55,7 @@ pub(super) fn encode(
     for _ in 0..effort.reference_passes() {
         segments = align_masked(old, new, &old_found, &new_found, &new_images, &predictor(&segments))?;
     }
-    let mut emitter = emit::Emitter::new(old, new, pairing, predictor(&segments), effort, sink);
+    let mut emitter = emit::Emitter::new(old, new, pairing, &tables, predictor(&segments), effort, sink);
     emitter.plan(&segments)?;
     emitter.make(&segments)?;
     emitter.finish()

@@ -7,6 +7,7 @@ use super::super::control::Triple;
 use super::super::residues::Residues;
 use super::extra::{Direction, transform};
 use super::operand::word_at;
+use super::page_hashes::PageHashes;
 use super::predict::{NewImage, Places, Predictor};
 use crate::format::pack::wire::Reader;
 
@@ -29,6 +30,7 @@ pub(super) struct Maker {
     predictor: Predictor,
     places: Places,
     new_images: Vec<NewImage>,
+    page_hashes: PageHashes,
     /// The triple at work, and how many of its diff and extra bytes are made.
     triple: usize,
     diff_done: u64,
@@ -40,7 +42,13 @@ pub(super) struct Maker {
 
 impl Maker {
     /// Before the first byte. The triples lie within old.
-    pub(super) fn new(old: Vec<u8>, triples: Vec<Triple>, predictor: Predictor, new_images: Vec<NewImage>) -> Self {
+    pub(super) fn new(
+        old: Vec<u8>,
+        triples: Vec<Triple>,
+        predictor: Predictor,
+        new_images: Vec<NewImage>,
+        page_hashes: PageHashes,
+    ) -> Self {
         let places = Places::new(&new_images);
         Self {
             old,
@@ -48,6 +56,7 @@ impl Maker {
             predictor,
             places,
             new_images,
+            page_hashes,
             triple: 0,
             diff_done: 0,
             extra_done: 0,
@@ -187,6 +196,7 @@ impl Maker {
     }
 
     fn flush(&mut self, new: &mut dyn Write) -> Result<(), PatchError> {
+        self.page_hashes.pass(self.new_at - self.out.len() as u64, &mut self.out);
         new.write_all(&self.out).map_err(PatchError::Write)?;
         self.out.clear();
         Ok(())

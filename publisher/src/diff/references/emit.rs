@@ -8,6 +8,7 @@ use lamplighter_client::patch::control::{Triple, put_triples};
 use lamplighter_client::patch::references::alignment::Segment;
 use lamplighter_client::patch::references::extra::{Direction, transform};
 use lamplighter_client::patch::references::operand::word_at;
+use lamplighter_client::patch::references::page_hashes::{PageTable, put_tables};
 use lamplighter_client::patch::references::predict::{Places, Predictor};
 
 use super::Pairing;
@@ -52,12 +53,14 @@ impl<'a> Emitter<'a> {
         old: &'a [u8],
         new: &'a [u8],
         pairing: &'a Pairing,
+        tables: &[PageTable],
         predictor: Predictor,
         effort: Effort,
         sink: &'a mut dyn Write,
     ) -> Self {
         let mut layout = Vec::new();
         pairing.layout.put(&mut layout, &pairing.old_images);
+        put_tables(&mut layout, tables);
         Self {
             old,
             new,
