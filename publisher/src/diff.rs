@@ -3,12 +3,13 @@
 //! One stage a file: [`windowing`] divides what is too large into sections, with the help of [`samples`] and [`equal`];
 //! [`suffix`] finds the longest match of some bytes in old; [`matching`] aligns new with old by such matches; [`control`]
 //! turns the alignment into control triples and raw streams; [`entropy`] compresses them block by block. Executables go
-//! through [`references`] instead, as far as memory allows.
+//! through [`references`] instead, as far as memory allows. [`deflate`] does all that on the texts inside of archives.
 //!
 //! The same input gives the same bytes, on any machine and at any thread count: no stage looks at a clock, a random
 //! number, the number of cores or the order in which threads run.
 
 pub mod control;
+pub mod deflate;
 pub mod effort;
 pub mod entropy;
 pub mod equal;
@@ -35,7 +36,7 @@ use suffix::SuffixIndex;
 use windowing::{OldWindow, Part};
 
 /// Counts up whenever the same input may give other bytes than before; part of the key under which patches are kept.
-pub const ENCODER_VERSION: u32 = 2;
+pub const ENCODER_VERSION: u32 = 3;
 
 /// Why a patch can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +192,8 @@ fn read(side: &mut Side<'_>, name: &'static str, offset: u64, length: u64) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use lamplighter_client::format::pack::Unit;
     use lamplighter_client::patch::UnitDecoder;
     use proptest::prelude::*;
@@ -215,7 +218,8 @@ mod tests {
             old_rows: Vec::new(),
             new_rows: vec![0],
         };
-        let mut decoder = UnitDecoder::new(&unit, old.len() as u64, new.len() as u64).expect("readable");
+        let mut decoder =
+            UnitDecoder::new(&unit, old.len() as u64, new.len() as u64, Cursor::new(Vec::new())).expect("readable");
         let (mut at, mut decoded) = (0, Vec::new());
         for block in &encoded.blocks {
             let end = at + block.length as usize;

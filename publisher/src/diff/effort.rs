@@ -72,6 +72,11 @@ impl Effort {
         }
     }
 
+    /// Whether the texts of archives are tried, which takes another search.
+    pub const fn looks_into_archives(self) -> bool {
+        self.0 > 3
+    }
+
     /// Level of the entropy coder.
     pub(super) fn level(self) -> i32 {
         [1, 3, 7, 12, 19, 19, 20, 21, 22][usize::from(self.0) - 1]
