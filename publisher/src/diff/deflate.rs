@@ -21,7 +21,6 @@ use lamplighter_client::patch::deflate::{DeflateLayout, LAYOUT_BYTES_MAX, NewStr
 use lamplighter_client::zlib::Settings;
 
 use super::entropy::{Role, put_piece, smallest};
-use super::windowing::Bounds;
 use super::{DiffError, Effort, Encoded, Side, encode_within, read};
 use settings::SettingsSearch;
 
@@ -110,7 +109,7 @@ fn write_blocks(
     sink.write_all(&payload).map_err(DiffError::Write)?;
     let old_side = Side { length: old.len() as u64, bytes: &mut old };
     let new_side = Side { length: new.len() as u64, bytes: &mut new };
-    let mut encoded = encode_within(Bounds::of(effort), old_side, new_side, effort, sink)?;
+    let mut encoded = encode_within(effort.pass(), old_side, new_side, effort, sink)?;
     encoded.method = DEFLATE;
     encoded.codecs.insert(0, codec);
     encoded.blocks.insert(0, BlockInfo { length: payload.len() as u64, blake3: Blake3::of(&payload) });
