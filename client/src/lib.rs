@@ -24,3 +24,4 @@ pub mod source;
 pub mod tree;
 pub mod trust;
 pub mod updater;
+pub mod zlib;

@@ -1,6 +1,7 @@
 //! Applies the patches of a pack: old bytes and blocks in, new bytes out, in bounded memory. No file system here.
 //!
-//! One module a method: here *plain*, in [`references`] what predicts the operands of executables.
+//! One module a method: here *plain*, in [`references`] what predicts the operands of executables, in
+//! [`deflate`] what patches the text inside of archives.
 //!
 //! # Specification: method 1, *plain*
 //!
@@ -32,6 +33,7 @@
 //! * 1: first.
 
 pub mod control;
+pub mod deflate;
 pub mod references;
 
 mod old;
@@ -39,12 +41,13 @@ mod payload;
 mod plain;
 mod residues;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 
 use crate::format::pack::codec::CodecError;
 use crate::format::pack::wire::WireError;
-use crate::format::pack::{BLOCK_BYTES_MAX, PLAIN, REFERENCES, Unit};
+use crate::format::pack::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, REFERENCES, Unit};
 
+use deflate::Deflate;
 pub use old::{Joined, OldBytes};
 pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
 use plain::Plain;
@@ -72,39 +75,62 @@ pub enum PatchError {
     Codec(#[from] CodecError),
     #[error("patch: reading {length} old bytes at {offset}: {source}")]
     Read { offset: u64, length: usize, source: io::Error },
+    #[error("patch: inflating the old stream at {offset}: {source}")]
+    Inflate { offset: u64, source: io::Error },
+    #[error("patch: the old stream at {offset}: expected {expected} {what}, found {actual}")]
+    Stream { offset: u64, what: &'static str, expected: u64, actual: u64 },
+    #[error("patch: keeping old texts in the scratch: {0}")]
+    Scratch(#[source] io::Error),
     #[error("patch: writing new bytes: {0}")]
     Write(#[source] io::Error),
 }
 
 /// Where the method of a unit stands between blocks.
 enum Method {
-    Plain(Plain),
-    References(References),
+    Plain { pieces: PieceDecoder, plain: Plain },
+    References { pieces: PieceDecoder, references: References },
+    Deflate(Box<Deflate>),
 }
 
+/// Where a decoder keeps what it must read again: empty at first, read and written at any place.
+///
+/// Most units leave it empty; method 3 writes the texts of old streams, up to 1 GiB, so it is a file beyond some size.
+pub trait Scratch: Read + Write + Seek {}
+
+impl<T: Read + Write + Seek> Scratch for T {}
+
 impl Method {
-    /// The method of `unit`, which [`Unit::is_readable`] was asked about.
-    fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+    /// The method of `unit`.
+    fn new(unit: &Unit, old_length: u64, new_length: u64, scratch: Box<dyn Scratch>) -> Result<Self, PatchError> {
         match unit.method {
-            PLAIN => Ok(Self::Plain(Plain::new(old_length, new_length))),
-            REFERENCES => References::new(old_length, new_length).map(Self::References),
+            PLAIN => {
+                let plain = Plain::new(old_length, new_length);
+                Ok(Self::Plain { pieces: PieceDecoder::new(&unit.codecs)?, plain })
+            }
+            REFERENCES => {
+                let references = References::new(old_length, new_length)?;
+                Ok(Self::References { pieces: PieceDecoder::new(&unit.codecs)?, references })
+            }
+            DEFLATE => Ok(Self::Deflate(Box::new(Deflate::new(&unit.codecs, old_length, new_length, scratch)?))),
             other => Err(PatchError::Unreadable { method: other.number() }),
         }
     }
 
     /// Carries out one block.
-    fn apply(&mut self, pieces: &[Vec<u8>], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
+    fn block(&mut self, payload: &[u8], old: &mut dyn OldBytes, new: &mut dyn Write) -> Result<(), PatchError> {
         match self {
-            Self::Plain(plain) => plain.apply(pieces, old, new),
-            Self::References(references) => references.apply(pieces, old, new),
+            Self::Plain { pieces, plain } => plain.apply(&pieces.decode(payload)?, old, new),
+            Self::References { pieces, references } => references.apply(&pieces.decode(payload)?, old, new),
+            Self::Deflate(deflate) => deflate.block(payload, old, new),
         }
     }
 
-    /// New bytes made so far.
-    const fn new_bytes(&self) -> u64 {
+    /// Checks that all of `new_length` bytes were made.
+    fn finish(&self, new_length: u64) -> Result<(), PatchError> {
         match self {
-            Self::Plain(plain) => plain.new_bytes(),
-            Self::References(references) => references.new_bytes(),
+            Self::Plain { plain, .. } => count("new bytes", new_length, plain.new_bytes()),
+            Self::References { references, .. } => count("new bytes", new_length, references.new_bytes()),
+            Self::Deflate(deflate) => deflate.finish(),
         }
     }
 }
@@ -115,7 +141,6 @@ impl Method {
 /// files; method *references* also holds old and some 13 bytes for each of at most 4 million references in it. Its time
 /// is bounded by the declared lengths.
 pub struct UnitDecoder {
-    pieces: PieceDecoder,
     method: Method,
     new_length: u64,
     blocks: usize,
@@ -127,13 +152,17 @@ impl UnitDecoder {
     ///
     /// # Errors
     /// The unit's method or codecs are unknown to this client.
-    pub fn new(unit: &Unit, old_length: u64, new_length: u64) -> Result<Self, PatchError> {
+    pub fn new(
+        unit: &Unit,
+        old_length: u64,
+        new_length: u64,
+        scratch: impl Scratch + 'static,
+    ) -> Result<Self, PatchError> {
         if !unit.is_readable() {
             return Err(PatchError::Unreadable { method: unit.method.number() });
         }
         Ok(Self {
-            pieces: PieceDecoder::new(&unit.codecs)?,
-            method: Method::new(unit, old_length, new_length)?,
+            method: Method::new(unit, old_length, new_length, Box::new(scratch))?,
             new_length,
             blocks: unit.blocks.len(),
             blocks_done: 0,
@@ -154,8 +183,7 @@ impl UnitDecoder {
             return Err(PatchError::Limit { what: "blocks", limit: self.blocks as u64, found });
         }
         self.blocks_done += 1;
-        let pieces = self.pieces.decode(payload)?;
-        self.method.apply(&pieces, old, new)
+        self.method.block(payload, old, new)
     }
 
     /// Checks that all blocks came and all new bytes were written.
@@ -163,10 +191,11 @@ impl UnitDecoder {
     /// # Errors
     /// They were not.
     pub fn finish(self) -> Result<(), PatchError> {
-        let count = |what, expected, actual| {
-            if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
-        };
         count("blocks", self.blocks as u64, self.blocks_done as u64)?;
-        count("new bytes", self.new_length, self.method.new_bytes())
+        self.method.finish(self.new_length)
     }
+}
+
+fn count(what: &'static str, expected: u64, actual: u64) -> Result<(), PatchError> {
+    if expected == actual { Ok(()) } else { Err(PatchError::Count { what, expected, actual }) }
 }

@@ -1,5 +1,7 @@
 //! What a unit's blocks may hold, and what becomes of those that hold anything else.
 
+use std::io::Cursor;
+
 use lamplighter_client::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdEncoder};
 use lamplighter_client::format::pack::wire::put_varint;
 use lamplighter_client::format::pack::{PLAIN, Unit};
@@ -36,7 +38,8 @@ fn stored(streams: [&[u8]; 4]) -> Vec<u8> {
 }
 
 fn decode(codec: Algorithm, blocks: &[Vec<u8>], new_length: u64) -> Result<Vec<u8>, PatchError> {
-    let mut decoder = UnitDecoder::new(&unit(codec, blocks.len()), OLD.len() as u64, new_length)?;
+    let mut decoder =
+        UnitDecoder::new(&unit(codec, blocks.len()), OLD.len() as u64, new_length, Cursor::new(Vec::new()))?;
     let mut new = Vec::new();
     for block in blocks {
         let decoded = decoder.block(block, &mut &OLD[..], &mut new);
@@ -119,7 +122,7 @@ fn declared_lengths_bound_what_is_decoded() {
     assert!(error.contains("raw bytes of a block"), "{error}");
     let block = stored([&triples(&[(1, 0, 0)]), &[], &[], b""]);
     assert!(decode(STORED, &[], 1).is_err(), "no block came");
-    let mut decoder = UnitDecoder::new(&unit(STORED, 1), 10, 2).expect("readable");
+    let mut decoder = UnitDecoder::new(&unit(STORED, 1), 10, 2, Cursor::new(Vec::new())).expect("readable");
     decoder.block(&block, &mut &OLD[..], &mut Vec::new()).expect("decoded");
     assert!(decoder.block(&block, &mut &OLD[..], &mut Vec::new()).is_err(), "a block more than listed");
     let long = vec![0; BLOCK_RAW_MAX as usize + (65 << 10)];
@@ -138,7 +141,7 @@ fn a_failing_reader_or_writer_is_reported() {
         }
     }
     let block = stored([&triples(&[(9, 0, 0)]), &[], &[], b""]);
-    let decoder = || UnitDecoder::new(&unit(STORED, 1), 10, 9).expect("readable");
+    let decoder = || UnitDecoder::new(&unit(STORED, 1), 10, 9, Cursor::new(Vec::new())).expect("readable");
     let error = decoder().block(&block, &mut &OLD[..], &mut Full).expect_err("full");
     assert!(matches!(error, PatchError::Write(_)));
     let error = decoder().block(&block, &mut &OLD[..5], &mut Vec::new()).expect_err("old is shorter than declared");

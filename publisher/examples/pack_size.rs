@@ -1,6 +1,6 @@
 //! Builds the pack between two directories, proves it by decoding every unit, and prints what it takes.
 //!
-//! usage: `pack_size OLD NEW [EFFORT]`
+//! usage: `pack_size OLD NEW [EFFORT [--build-only | DEFLATE_BYTES_PER_SECOND]]`; the first of the last two does not decode
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/support/mod.rs"]
@@ -15,7 +15,7 @@ use lamplighter_client::format::digest::ContentDigest;
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
 use lamplighter_client::format::path::RelPath;
 use lamplighter_client::progress::Silent;
-use lamplighter_publisher::packs::{Step, UnitCache, build};
+use lamplighter_publisher::packs::{PackOptions, Step, UnitCache, build};
 
 fn scan(dir: &Path) -> Result<Manifest> {
     let mut rows = Vec::new();
@@ -35,12 +35,21 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let (old, new) = (Path::new(args.get(1).context("OLD")?), Path::new(args.get(2).context("NEW")?));
     let effort = args.get(3).map_or(Ok(5), |text| text.parse())?;
+    let mut options = PackOptions::of_effort(effort);
+    let build_only = args.get(4).is_some_and(|option| option == "--build-only");
+    if let Some(text) = args.get(4).filter(|_| !build_only) {
+        options.deflate_bytes_per_second = text.parse()?;
+    }
     let (base, target) = (scan(old)?, scan(new)?);
     let step = Step { base: &base, base_dir: old, new: &target, new_dir: new };
     let scratch = tempfile::tempdir()?;
     let started = Instant::now();
-    let built = build(&step, effort, &UnitCache::new(), scratch.path(), &Silent)?;
+    let built = build(&step, options, &UnitCache::new(), scratch.path(), &Silent)?;
     let seconds = started.elapsed().as_secs_f64();
+    if build_only {
+        println!("{} bytes, header {}; build {seconds:.2} s", built.length, built.header_length);
+        return Ok(());
+    }
     let pack = fs::read(built.file.path())?;
     let contents = support::contents(&base, old);
     let started = Instant::now();

@@ -28,6 +28,7 @@ use lamplighter_client::trust::VerifiedRelease;
 use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::{Mover, Terms, last_build, require_above};
+use crate::packs::PackOptions;
 use crate::packs::UnitCache;
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
@@ -55,7 +56,7 @@ pub struct Request {
     pub platforms: BTreeMap<String, PlatformConfig>,
     pub bases: usize,
     pub jobs: usize,
-    pub effort: u8,
+    pub packs: PackOptions,
     pub minimum_build: u64,
     pub expires_days: u64,
     pub notes: BTreeMap<String, PathBuf>,
@@ -87,7 +88,7 @@ impl Request {
             platforms: config.platforms()?,
             bases: config.bases()?,
             jobs: config.jobs()?,
-            effort: config.effort()?,
+            packs: config.pack_options()?,
             minimum_build: config.minimum_build(build)?,
             expires_days: config.expires_days()?,
             notes: config.notes()?.clone(),

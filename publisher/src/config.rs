@@ -12,6 +12,8 @@
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
 //! effort = 5                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
+//! deflate_bytes_per_second = 1000000  # what a second of a client's time must save, for archives to be patched inside;
+//!                                  # 0: whatever it costs
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
 //! no_channel = false               # --no-channel
@@ -47,6 +49,8 @@ use std::path::{Path, PathBuf};
 use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
+
+use crate::packs::PackOptions;
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -106,6 +110,7 @@ pub struct Config {
     pub bases: Option<usize>,
     pub jobs: Option<usize>,
     pub effort: Option<u8>,
+    pub deflate_bytes_per_second: Option<u64>,
     pub minimum_build: Option<u64>,
     pub expires_days: Option<u64>,
     pub no_channel: Option<bool>,
@@ -186,6 +191,7 @@ impl Config {
             bases: flags.bases.or(self.bases),
             jobs: flags.jobs.or(self.jobs),
             effort: flags.effort.or(self.effort),
+            deflate_bytes_per_second: flags.deflate_bytes_per_second.or(self.deflate_bytes_per_second),
             minimum_build: flags.minimum_build.or(self.minimum_build),
             expires_days: flags.expires_days.or(self.expires_days),
             no_channel: flags.no_channel.or(self.no_channel),
@@ -268,6 +274,18 @@ impl Config {
     /// Out of range.
     pub fn effort(&self) -> Result<u8, ConfigError> {
         in_range("effort", self.effort.unwrap_or(EFFORT_DEFAULT), 1, 9, "1 to 9")
+    }
+
+    /// How packs are worked on.
+    ///
+    /// # Errors
+    /// The effort is out of range.
+    pub fn pack_options(&self) -> Result<PackOptions, ConfigError> {
+        let mut options = PackOptions::of_effort(self.effort()?);
+        if let Some(bytes) = self.deflate_bytes_per_second {
+            options.deflate_bytes_per_second = bytes;
+        }
+        Ok(options)
     }
 
     /// The version as people see it, checked.

@@ -3,12 +3,13 @@
 //! One stage a file: [`windowing`] divides what is too large into sections, with the help of [`samples`] and [`equal`];
 //! [`suffix`] finds the longest match of some bytes in old; [`matching`] aligns new with old by such matches; [`control`]
 //! turns the alignment into control triples and raw streams; [`entropy`] compresses them block by block. Executables go
-//! through [`references`] instead, as far as memory allows.
+//! through [`references`] instead, as far as memory allows. [`deflate`] does all that on the texts inside of archives.
 //!
 //! The same input gives the same bytes, on any machine and at any thread count: no stage looks at a clock, a random
 //! number, the number of cores or the order in which threads run.
 
 pub mod control;
+pub mod deflate;
 pub mod effort;
 pub mod entropy;
 pub mod equal;
@@ -27,14 +28,15 @@ use lamplighter_client::patch::OldBytes;
 
 use control::Control;
 pub use effort::Effort;
+use effort::Pass;
 use entropy::{BlockWriter, Role};
 use matching::{Match, Matcher};
 pub use references::Files;
 use suffix::SuffixIndex;
-use windowing::{Bounds, OldWindow, Part};
+use windowing::{OldWindow, Part};
 
 /// Counts up whenever the same input may give other bytes than before; part of the key under which patches are kept.
-pub const ENCODER_VERSION: u32 = 2;
+pub const ENCODER_VERSION: u32 = 3;
 
 /// Why a patch can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +97,7 @@ pub fn encode(
             return references::encode(&old_bytes, &new_bytes, &pairing, effort, sink);
         }
     }
-    encode_within(Bounds::of(effort), old, new, effort, sink)
+    encode_within(effort.pass(), old, new, effort, sink)
 }
 
 /// Whether an old file begins as an executable does.
@@ -116,17 +118,17 @@ fn has_images(old: &mut Side<'_>, files: &Files) -> Result<bool, DiffError> {
 const IMAGE_BYTES_MIN: u64 = 1 << 10;
 
 fn encode_within(
-    bounds: Bounds,
+    pass: Pass,
     mut old: Side<'_>,
     mut new: Side<'_>,
     effort: Effort,
     sink: &mut dyn Write,
 ) -> Result<Encoded, DiffError> {
     let mut control = Control::new(BlockWriter::new(PLAIN, &PLAIN_ROLES, effort, sink));
-    for section in windowing::plan(&mut old, &mut new, bounds)? {
+    for section in windowing::plan(&mut old, &mut new, pass.bounds)? {
         let searches = section.parts.iter().any(|part| matches!(part, Part::Search(_)));
         let old_bytes = if searches { section.old.read(&mut old)? } else { Vec::new() };
-        let mut search = Search { old: &old_bytes, window: &section.old, index: None };
+        let mut search = Search { old: &old_bytes, window: &section.old, index: None, match_min: pass.match_min };
         for part in &section.parts {
             match part {
                 Part::Equal(run) => control.copy_equal(run.old, run.length)?,
@@ -145,6 +147,7 @@ struct Search<'a> {
     old: &'a [u8],
     window: &'a OldWindow,
     index: Option<SuffixIndex<'a>>,
+    match_min: usize,
 }
 
 impl Search<'_> {
@@ -172,7 +175,7 @@ impl Search<'_> {
         }
         let index = match &mut self.index {
             Some(index) => index,
-            none => none.insert(SuffixIndex::new(self.old)?),
+            none => none.insert(SuffixIndex::new(self.old, self.match_min)?),
         };
         Ok(Matcher::new(index, self.old, new).run())
     }
@@ -189,11 +192,14 @@ fn read(side: &mut Side<'_>, name: &'static str, offset: u64, length: u64) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use lamplighter_client::format::pack::Unit;
     use lamplighter_client::patch::UnitDecoder;
     use proptest::prelude::*;
 
     use super::samples::tests::noise;
+    use super::windowing::Bounds;
     use super::*;
 
     /// Encodes and decodes; gives the length of the blocks.
@@ -202,7 +208,8 @@ mod tests {
         let old_side = Side { length: old.len() as u64, bytes: &mut old_bytes };
         let new_side = Side { length: new.len() as u64, bytes: &mut new_bytes };
         let mut blocks = Vec::new();
-        let encoded = encode_within(bounds, old_side, new_side, Effort::new(1), &mut blocks).expect("encoded");
+        let encoded = encode_within(Pass { bounds, match_min: 6 }, old_side, new_side, Effort::new(1), &mut blocks)
+            .expect("encoded");
         let unit = Unit {
             method: encoded.method,
             parameters: encoded.parameters,
@@ -211,7 +218,8 @@ mod tests {
             old_rows: Vec::new(),
             new_rows: vec![0],
         };
-        let mut decoder = UnitDecoder::new(&unit, old.len() as u64, new.len() as u64).expect("readable");
+        let mut decoder =
+            UnitDecoder::new(&unit, old.len() as u64, new.len() as u64, Cursor::new(Vec::new())).expect("readable");
         let (mut at, mut decoded) = (0, Vec::new());
         for block in &encoded.blocks {
             let end = at + block.length as usize;
@@ -258,7 +266,7 @@ mod tests {
                 new.splice(at..end, copy);
             }
             round_trip(Bounds::small(), &old, &new);
-            round_trip(Bounds::of(Effort::default()), &old, &new);
+            round_trip(Bounds::thorough(), &old, &new);
         }
     }
 }

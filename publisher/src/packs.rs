@@ -22,10 +22,15 @@ use lamplighter_client::format::pack::{BlockInfo, PackError, PackHeader, Unit};
 use lamplighter_client::progress::{Event, Progress};
 use tempfile::{NamedTempFile, SpooledTempFile, spooled_tempfile_in};
 
+use crate::diff::deflate::{self, Archive};
 use crate::diff::{self, DiffError, Effort, Files, Side};
 pub use cache::UnitCache;
 use cache::{CachedUnit, HELD_BYTES};
 use grouping::Item;
+
+/// What a second of a client's time must save, unless said otherwise, in bytes: less than most clients download in that
+/// time.
+pub const DEFLATE_BYTES_PER_SECOND_DEFAULT: u64 = 1_000_000;
 
 /// Why a pack can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,22 @@ pub struct Step<'a> {
     pub new: &'a Manifest,
     /// Directory with its files.
     pub new_dir: &'a Path,
+}
+
+/// How packs are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackOptions {
+    /// From 1 (fast) to 9 (smallest).
+    pub effort: Effort,
+    /// Bytes that a second of a client's time must save, for archives to be patched inside.
+    pub deflate_bytes_per_second: u64,
+}
+
+impl PackOptions {
+    /// An effort from 1 to 9, and defaults.
+    pub fn of_effort(effort: u8) -> Self {
+        Self { effort: Effort::new(effort), deflate_bytes_per_second: DEFLATE_BYTES_PER_SECOND_DEFAULT }
+    }
 }
 
 /// A pack in the scratch directory.
@@ -101,7 +122,7 @@ pub fn work_bytes(base: &Manifest, new: &Manifest) -> u64 {
     edits::compare(base, new).needed.iter().map(|needed| new.rows()[needed.row].digest.size).sum()
 }
 
-/// Builds the pack of `step` in `scratch`, at an effort from 1 (fast) to 9 (smallest).
+/// Builds the pack of `step` in `scratch`.
 ///
 /// `progress` hears [`Event::Advanced`] for the new bytes of each unit that is done.
 ///
@@ -109,14 +130,14 @@ pub fn work_bytes(base: &Manifest, new: &Manifest) -> u64 {
 /// A file of either release can't be read or is not what its manifest says; `scratch` can't be written.
 pub fn build(
     step: &Step<'_>,
-    effort: u8,
+    options: PackOptions,
     cache: &UnitCache,
     scratch: &Path,
     progress: &dyn Progress,
 ) -> Result<BuiltPack, PackBuildError> {
     let comparison = edits::compare(step.base, step.new);
     let plans = plan_units(step, &comparison.needed);
-    let encoded = encode_all(step, &plans, Effort::new(effort), cache, scratch, progress)?;
+    let encoded = encode_all(step, &plans, options, cache, scratch, progress)?;
     let mut blocks: Vec<BlockInfo> = Vec::new();
     let mut units = Vec::new();
     let mut reports = Vec::new();
@@ -202,7 +223,7 @@ type EncodedUnit = (Arc<CachedUnit>, bool);
 fn encode_all(
     step: &Step<'_>,
     plans: &[UnitPlan],
-    effort: Effort,
+    options: PackOptions,
     cache: &UnitCache,
     scratch: &Path,
     progress: &dyn Progress,
@@ -215,7 +236,7 @@ fn encode_all(
         for index in order {
             let (plan, slot) = (&plans[index], &slots[index]);
             scope.spawn_fifo(move |_| {
-                let unit = encode_unit(step, plan, effort, cache, scratch);
+                let unit = encode_unit(step, plan, options, cache, scratch);
                 progress.event(Event::Advanced { bytes: plan.new_bytes });
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
             });
@@ -228,23 +249,42 @@ fn encode_all(
 fn encode_unit(
     step: &Step<'_>,
     plan: &UnitPlan,
-    effort: Effort,
+    options: PackOptions,
     cache: &UnitCache,
     scratch: &Path,
 ) -> Result<EncodedUnit, PackBuildError> {
     let digests = |manifest: &Manifest, rows: &[usize]| -> Vec<Blake3> {
         rows.iter().map(|row| manifest.rows()[*row].digest.blake3).collect()
     };
-    let key = cache::key(effort, &digests(step.base, &plan.old_rows), &digests(step.new, &plan.new_rows));
+    let (old, new) = (digests(step.base, &plan.old_rows), digests(step.new, &plan.new_rows));
+    let key = cache::key(options, &old, &new, &plan.twins);
     cache.get_or_encode(key, || {
-        let with_old = encode_once(step, plan, &plan.old_rows, effort, scratch)?;
-        // A patch this large may be larger than the content on its own.
-        if plan.old_rows.is_empty() || with_old.length() * 4 < plan.new_bytes {
-            return Ok(with_old);
+        let rate = options.deflate_bytes_per_second;
+        let looks_inside = options.effort.looks_into_archives();
+        let mut inside = if looks_inside { encode_inside(step, plan, options.effort, scratch)? } else { None };
+        if let Some((unit, _)) = inside.take_if(|(unit, archive)| archive.wins(unit.length(), rate)) {
+            return Ok(unit);
         }
-        let without_old = encode_once(step, plan, &[], effort, scratch)?;
-        Ok(if without_old.length() <= with_old.length() { without_old } else { with_old })
+        let outside = encode_outside(step, plan, options.effort, scratch)?;
+        let pays = |(unit, archive): &(CachedUnit, Archive)| archive.pays(unit.length(), outside.length(), rate);
+        Ok(inside.filter(pays).map_or(outside, |(unit, _)| unit))
     })
+}
+
+/// Method 1 or 2, with old content or without.
+fn encode_outside(
+    step: &Step<'_>,
+    plan: &UnitPlan,
+    effort: Effort,
+    scratch: &Path,
+) -> Result<CachedUnit, PackBuildError> {
+    let with_old = encode_once(step, plan, &plan.old_rows, effort, scratch)?;
+    // A patch this large may be larger than the content on its own.
+    if plan.old_rows.is_empty() || with_old.length() * 4 < plan.new_bytes {
+        return Ok(with_old);
+    }
+    let without_old = encode_once(step, plan, &[], effort, scratch)?;
+    Ok(if without_old.length() <= with_old.length() { without_old } else { with_old })
 }
 
 fn encode_once(
@@ -254,21 +294,43 @@ fn encode_once(
     effort: Effort,
     scratch: &Path,
 ) -> Result<CachedUnit, PackBuildError> {
-    let mut old = content::open(step.base, step.base_dir, old_rows)?;
-    let mut new = content::open(step.new, step.new_dir, &plan.new_rows)?;
-    let (old_side, new_side) =
-        (Side { length: old.length(), bytes: &mut old }, Side { length: new.length(), bytes: &mut new });
+    let mut blocks: SpooledTempFile = spooled_tempfile_in(HELD_BYTES, scratch);
     let files = Files {
         old: file_ranges(step.base, old_rows),
         new: file_ranges(step.new, &plan.new_rows),
         twins: if old_rows.is_empty() { vec![None; plan.new_rows.len()] } else { plan.twins.clone() },
     };
+    let encoded = with_sides(step, plan, old_rows, |old, new| diff::encode(old, new, &files, effort, &mut blocks))?;
+    Ok(CachedUnit::new(encoded, !old_rows.is_empty(), blocks))
+}
+
+/// Method 3, where there are archives that changed.
+fn encode_inside(
+    step: &Step<'_>,
+    plan: &UnitPlan,
+    effort: Effort,
+    scratch: &Path,
+) -> Result<Option<(CachedUnit, Archive)>, PackBuildError> {
     let mut blocks: SpooledTempFile = spooled_tempfile_in(HELD_BYTES, scratch);
-    let encoded = diff::encode(old_side, new_side, &files, effort, &mut blocks).map_err(|source| {
+    let archive = with_sides(step, plan, &plan.old_rows, |old, new| deflate::encode(old, new, effort, &mut blocks))?;
+    Ok(archive.map(|archive| (CachedUnit::new(archive.encoded.clone(), !plan.old_rows.is_empty(), blocks), archive)))
+}
+
+/// Opens both sides of a unit for an encoder.
+fn with_sides<T>(
+    step: &Step<'_>,
+    plan: &UnitPlan,
+    old_rows: &[usize],
+    encode: impl FnOnce(Side<'_>, Side<'_>) -> Result<T, DiffError>,
+) -> Result<T, PackBuildError> {
+    let mut old = content::open(step.base, step.base_dir, old_rows)?;
+    let mut new = content::open(step.new, step.new_dir, &plan.new_rows)?;
+    let (old_side, new_side) =
+        (Side { length: old.length(), bytes: &mut old }, Side { length: new.length(), bytes: &mut new });
+    encode(old_side, new_side).map_err(|source| {
         let path = plan.new_rows.first().map_or_else(String::new, |row| step.new.rows()[*row].path.to_string());
         PackBuildError::Diff { path, source }
-    })?;
-    Ok(CachedUnit::new(encoded, !old_rows.is_empty(), blocks))
+    })
 }
 
 /// Where the contents of `rows` lie, one after the other.

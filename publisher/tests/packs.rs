@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use lamplighter_client::format::digest::ContentDigest;
@@ -14,7 +15,7 @@ use lamplighter_client::format::pack::{Origin, PackHeader};
 use lamplighter_client::format::path::{LinkDestination, RelPath};
 use lamplighter_client::patch::{PatchError, PieceDecoder, UnitDecoder};
 use lamplighter_client::progress::Silent;
-use lamplighter_publisher::packs::{BuiltPack, Step, UnitCache, build};
+use lamplighter_publisher::packs::{BuiltPack, PackOptions, Step, UnitCache, build};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +80,8 @@ impl Pair {
     fn build(&self, effort: u8, cache: &UnitCache) -> (BuiltPack, Vec<u8>) {
         let (base_dir, new_dir) = (self.dir.path().join("base"), self.dir.path().join("new"));
         let step = Step { base: &self.base, base_dir: &base_dir, new: &self.new, new_dir: &new_dir };
-        let built = build(&step, effort, cache, &self.dir.path().join("scratch"), &Silent).expect("a pack");
+        let built = build(&step, PackOptions::of_effort(effort), cache, &self.dir.path().join("scratch"), &Silent)
+            .expect("a pack");
         let bytes = fs::read(built.file.path()).expect("read");
         assert_eq!(built.length, bytes.len() as u64);
         (built, bytes)
@@ -241,7 +243,8 @@ fn a_file_that_changes_while_it_is_read_is_named() {
     fs::write(pair.dir.path().join("new/a"), b"three").expect("written");
     let (base_dir, new_dir) = (pair.dir.path().join("base"), pair.dir.path().join("new"));
     let step = Step { base: &pair.base, base_dir: &base_dir, new: &pair.new, new_dir: &new_dir };
-    let error = build(&step, 5, &UnitCache::new(), pair.dir.path(), &Silent).expect_err("refused");
+    let error =
+        build(&step, PackOptions::of_effort(5), &UnitCache::new(), pair.dir.path(), &Silent).expect_err("refused");
     assert!(error.to_string().contains("changed while"), "{error}");
 }
 
@@ -350,7 +353,8 @@ fn a_flipped_byte_in_a_block_never_panics_and_never_writes_too_much() {
             flipped[at] ^= 1 << bit;
             let payload = &flipped[built.header_length as usize..];
             let lengths = rebuilt.lengths[0];
-            let mut decoder = UnitDecoder::new(&header.units()[0], lengths.old, lengths.new).expect("readable");
+            let mut decoder = UnitDecoder::new(&header.units()[0], lengths.old, lengths.new, Cursor::new(Vec::new()))
+                .expect("readable");
             let mut new = Vec::new();
             let decoded = decoder.block(payload, &mut old.as_slice(), &mut new).and_then(|()| decoder.finish());
             assert!(new.len() as u64 <= lengths.new);

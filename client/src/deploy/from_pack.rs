@@ -74,12 +74,13 @@ impl OpenPack {
         self.header.block_offset(blocks.start)..self.header.block_offset(blocks.end)
     }
 
-    /// Decodes one unit into `sink`, block by block as they arrive.
+    /// Decodes one unit into `sink`, block by block as they arrive; what it must read again lies in `staging`.
     pub(super) fn decode(
         &mut self,
         deploy: &Deploy<'_>,
         unit: usize,
         base: &BaseRelease,
+        staging: &Staging,
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
         let Self { name, header, rebuilt, stream, partial } = self;
@@ -87,7 +88,8 @@ impl OpenPack {
         let lengths = rebuilt.lengths[unit];
         let patch_error = |source| Error::Patch { name: name.clone(), source };
         let mut old = open_old(deploy, unit_header, base)?;
-        let mut decoder = UnitDecoder::new(unit_header, lengths.old, lengths.new).map_err(patch_error)?;
+        let mut decoder =
+            UnitDecoder::new(unit_header, lengths.old, lengths.new, staging.scratch()).map_err(patch_error)?;
         for block in unit_header.blocks.clone() {
             deploy.stop_if_asked()?;
             let info = &header.blocks()[block];

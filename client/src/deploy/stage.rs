@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
                 None => sink.push_nowhere(manifest.rows()[*row].digest.size),
             }
         }
-        match pack.decode(self.deploy, unit, base, &mut sink) {
+        match pack.decode(self.deploy, unit, base, self.staging, &mut sink) {
             Ok(()) => self.take(sink.finish()?, manifest),
             Err(error) if sink.failed || !error.leaves_other_ways() => return Err(error),
             Err(error) => self.deploy.notice("unit_unusable", &pack.name, &error.to_string()),

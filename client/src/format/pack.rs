@@ -66,7 +66,7 @@ use wire::{Reader, WireError, put_varint};
 
 pub use edits::{Content, Edit, Entry};
 pub use rebuild::{Origin, Rebuilt, UnitLengths};
-pub use units::{BLOCK_BYTES_MAX, PLAIN, PLAIN_STREAMS, REFERENCES, REFERENCES_STREAMS, Unit};
+pub use units::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, PLAIN_STREAMS, REFERENCES, REFERENCES_STREAMS, Unit};
 
 /// The pack format this crate writes and reads.
 pub const FORMAT: u64 = 1;

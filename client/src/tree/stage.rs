@@ -7,11 +7,16 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use tempfile::SpooledTempFile;
+
 use super::fs::{self, EXECUTABLE_MODE, Entry, FILE_MODE, FileKind, FsError, Place, WriteFile};
 use super::{Tree, TreeError, TreeFile, TreeLock, layout, scan};
 use crate::format::digest::{Blake3, ContentDigest};
 use crate::format::journal::Thing;
 use crate::format::text::is_token;
+
+/// Bytes of a scratch that stay in memory.
+const SCRATCH_HELD_BYTES: usize = 8 << 20;
 
 /// The new contents of one update.
 #[derive(Debug, Clone)]
@@ -108,6 +113,13 @@ impl Staging {
         self.tree.state_dir().join(layout::partial(&self.key).path()).join(name)
     }
 
+    /// Bytes that are written and read again at any place, and gone when this is dropped: in memory at first, from
+    /// 8 MiB on in a file without a name among the downloads in progress.
+    pub fn scratch(&self) -> SpooledTempFile {
+        let dir = self.tree.state_dir().join(layout::partial(&self.key).path());
+        tempfile::spooled_tempfile_in(SCRATCH_HELD_BYTES, dir)
+    }
+
     /// Removes everything staged, as for an update that was given up.
     ///
     /// # Errors
@@ -187,6 +199,8 @@ impl Write for StagedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek, SeekFrom};
+
     use super::*;
     use std::time::Duration;
 
@@ -212,6 +226,24 @@ mod tests {
         assert!(!staging.reuse(0, &digest).expect("readable"));
         assert!(!lock.state_dir().join("staging/a/0").exists(), "what is wrong is removed");
         assert!(!staging.reuse(1, &digest).expect("readable"));
+    }
+
+    #[test]
+    fn a_scratch_is_read_back_and_leaves_no_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let staging = lock(dir.path()).staging("a").expect("staging");
+        let mut scratch = staging.scratch();
+        let bytes: Vec<u8> = (0..SCRATCH_HELD_BYTES as u32 + 9).map(|n| (n / 251) as u8).collect();
+        scratch.write_all(&bytes).expect("written");
+        assert!(scratch.is_rolled());
+        let mut back = vec![0; 20];
+        scratch.seek(SeekFrom::Start(1000)).expect("sought");
+        scratch.read_exact(&mut back).expect("read");
+        assert_eq!(back, bytes[1000..1020]);
+        drop(scratch);
+        let partial = staging.partial_path("x");
+        let left = std::fs::read_dir(partial.parent().expect("a directory")).expect("listed").count();
+        assert_eq!(left, 0);
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Job<'_> {
             new_dir: &target.input.scanned.dir,
         };
         let progress = PartProgress::new(self.watch.clone());
-        let built = packs::build(&step, self.request.effort, &self.cache, &self.writer.temp_dir(), &progress)?;
+        let built = packs::build(&step, self.request.packs, &self.cache, &self.writer.temp_dir(), &progress)?;
         if !worth_keeping(built.length, target.full_bytes) {
             return Ok((PackFate::TooLarge(built.length), None, self.kept(target, base, tree)));
         }

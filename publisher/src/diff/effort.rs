@@ -4,9 +4,21 @@ use zstd::stream::raw::CParameter;
 
 use lamplighter_client::format::pack::codec::WINDOW_LOG_MAX;
 
+use super::suffix::MATCH_MIN;
+use super::windowing::Bounds;
+
 /// From 1, fast, to 9, smallest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Effort(u8);
+
+/// How one alignment is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass {
+    /// What is indexed at once.
+    pub(super) bounds: Bounds,
+    /// The shortest match looked for, in bytes.
+    pub(super) match_min: usize,
+}
 
 impl Default for Effort {
     fn default() -> Self {
@@ -35,9 +47,34 @@ impl Effort {
         if self.0 >= 7 { 273 } else { 64 }
     }
 
-    /// How many times code is aligned anew by what its references point to.
-    pub(super) const fn reference_passes(self) -> usize {
-        if self.0 >= 7 { 2 } else { 1 }
+    /// How executables are aligned: by their bytes, then, in each further pass, by what their references point to. All but
+    /// the last pass only have to tell where references lead.
+    pub(super) fn image_passes(self) -> Vec<Pass> {
+        let last = self.pass();
+        let coarse = Pass { bounds: Bounds::fast(), match_min: 16 };
+        let middle = Pass { match_min: 12, ..coarse };
+        match self.0 {
+            1..=3 => vec![last],
+            4 => vec![coarse, last],
+            5 | 6 => vec![coarse, middle, last],
+            _ => vec![last, last, last],
+        }
+    }
+
+    /// How files are aligned.
+    pub(super) const fn pass(self) -> Pass {
+        match self.0 {
+            1 => Pass { bounds: Bounds::fast(), match_min: 16 },
+            2 => Pass { bounds: Bounds::fast(), match_min: 12 },
+            3 => Pass { bounds: Bounds::fast(), match_min: 8 },
+            4 => Pass { bounds: Bounds::thorough(), match_min: 8 },
+            _ => Pass { bounds: Bounds::thorough(), match_min: MATCH_MIN },
+        }
+    }
+
+    /// Whether the texts of archives are tried, which takes another search.
+    pub const fn looks_into_archives(self) -> bool {
+        self.0 > 3
     }
 
     /// Level of the entropy coder.

@@ -122,7 +122,7 @@ impl<'a> BlockWriter<'a> {
 }
 
 /// A stream that is one piece, by the codec that makes it smallest.
-fn smallest(raw: &[u8], role: Role, effort: Effort) -> Result<(Algorithm, Vec<u8>), CodecError> {
+pub(super) fn smallest(raw: &[u8], role: Role, effort: Effort) -> Result<(Algorithm, Vec<u8>), CodecError> {
     let mut best = (STORED, raw.to_vec());
     let zstd = !effort.uses_lzma() || raw.len() <= TRY_BOTH_BYTES;
     let candidates = [(ZSTD, zstd), (LZMA, effort.uses_lzma())];
@@ -175,7 +175,7 @@ impl StreamEncoder {
     }
 }
 
-fn put_piece(payload: &mut Vec<u8>, codec: Algorithm, raw_bytes: usize, stored: &[u8]) {
+pub(super) fn put_piece(payload: &mut Vec<u8>, codec: Algorithm, raw_bytes: usize, stored: &[u8]) {
     put_varint(payload, stored.len() as u64);
     if codec != STORED {
         put_varint(payload, raw_bytes as u64);

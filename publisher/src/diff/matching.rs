@@ -53,6 +53,9 @@ pub struct Matcher<'a> {
 const GAINS: [(usize, usize); 4] = [(1 << 8, 4), (1 << 12, 8), (1 << 16, 10), (1 << 20, 13)];
 const GAIN_FAR: usize = 15;
 
+/// Where the running alignment reproduces so many bytes, nothing better is looked for.
+const RUN_KEPT: usize = 20;
+
 fn gain_needed(distance: usize) -> usize {
     GAINS.iter().find(|(below, _)| distance < *below).map_or(GAIN_FAR, |(_, gain)| *gain)
 }
@@ -92,7 +95,13 @@ impl<'a> Matcher<'a> {
         // The running alignment's equal bytes in `at..scored`.
         let (mut equal, mut scored) = (0, from);
         while at < self.new.len() {
-            let (old_at, length) = self.index.longest(&self.new[at..]);
+            let run = self.running_match(anchor, at);
+            if run >= RUN_KEPT {
+                (at, equal, scored) = (at + run, 0, at + run);
+                continue;
+            }
+            let found = self.index.longest(&self.new[at..]);
+            let length = found.length;
             while scored < at + length {
                 equal += usize::from(self.agrees(anchor, scored));
                 scored += 1;
@@ -104,7 +113,7 @@ impl<'a> Matcher<'a> {
             }
             if length > equal + GAINS[0].1 {
                 let running = (at + anchor.old).saturating_sub(anchor.new);
-                let old_at = self.index.nearest(&self.new[at..at + length], old_at, running);
+                let old_at = self.index.nearest(&self.new[at..], found, running);
                 if length > equal + gain_needed(old_at.abs_diff(running)) {
                     return (at, old_at, length);
                 }
@@ -120,6 +129,12 @@ impl<'a> Matcher<'a> {
             }
         }
         (self.new.len(), 0, 0)
+    }
+
+    /// How many bytes from `at` on the running alignment reproduces.
+    fn running_match(&self, anchor: Anchor, at: usize) -> usize {
+        let old_at = (at + anchor.old).wrapping_sub(anchor.new);
+        self.old.get(old_at..).map_or(0, |old| common_prefix(old, &self.new[at..]))
     }
 
     fn agrees(&self, anchor: Anchor, at: usize) -> bool {

@@ -15,11 +15,11 @@ use std::ops::Range;
 use lamplighter_client::patch::references::alignment::{Alignment, Segment};
 use lamplighter_client::patch::references::image::Image;
 use lamplighter_client::patch::references::predict::Predictor;
-use lamplighter_client::patch::references::scan::{Found, scan};
+use lamplighter_client::patch::references::scan::scan;
 
-use super::matching::{Match, Matcher, common_prefix};
-use super::suffix::SuffixIndex;
-use super::{DiffError, Effort, Encoded};
+use super::effort::Pass;
+use super::windowing::{self, Part};
+use super::{DiffError, Effort, Encoded, Search, Side};
 pub use pairing::Pairing;
 
 /// Old and new bytes from which executables are encoded as other files are, in windows.
@@ -51,9 +51,13 @@ pub(super) fn encode(
     let predictor = |segments: &[Segment]| {
         Predictor::new(&pairing.old_images, &pairing.layout.new_images, &old_found, &Alignment::new(segments))
     };
-    let mut segments = align(old, new)?;
-    for _ in 0..effort.reference_passes() {
-        segments = align_masked(old, new, &old_found, &new_found, &new_images, &predictor(&segments))?;
+    let passes = effort.image_passes();
+    let mut segments = align(old, new, passes[0])?;
+    for pass in &passes[1..] {
+        let predictor = predictor(&segments);
+        let masked_old = mask::masked(old, &old_found, |index| predictor.mapped(index));
+        let masked_new = mask::masked(new, &new_found, mask::own_targets(&new_images, &new_found));
+        segments = align(&masked_old, &masked_new, *pass)?;
     }
     let mut emitter = emit::Emitter::new(old, new, pairing, &tables, predictor(&segments), effort, sink);
     emitter.plan(&segments)?;
@@ -61,25 +65,41 @@ pub(super) fn encode(
     emitter.finish()
 }
 
-fn align_masked(
-    old: &[u8],
-    new: &[u8],
-    old_found: &[Found],
-    new_found: &[Found],
-    new_images: &[Image],
-    predictor: &Predictor,
-) -> Result<Vec<Segment>, DiffError> {
-    let old = mask::masked(old, old_found, |index| predictor.mapped(index));
-    let new = mask::masked(new, new_found, mask::own_targets(new_images, new_found));
-    align(&old, &new)
+/// Copies in the order of new. Long equal runs are taken out first, so that the cost follows what changed.
+fn align(old: &[u8], new: &[u8], pass: Pass) -> Result<Vec<Segment>, DiffError> {
+    let (mut old_bytes, mut new_bytes) = (old, new);
+    let mut old_side = Side { bytes: &mut old_bytes, length: old.len() as u64 };
+    let mut new_side = Side { bytes: &mut new_bytes, length: new.len() as u64 };
+    let mut segments = Vec::new();
+    for section in windowing::plan(&mut old_side, &mut new_side, pass.bounds)? {
+        let window = section.old.read(&mut old_side)?;
+        let mut search = Search { old: &window, window: &section.old, index: None, match_min: pass.match_min };
+        for part in &section.parts {
+            match part {
+                Part::Equal(run) => {
+                    push(&mut segments, Segment { new: run.new, old: run.old, length: run.length });
+                }
+                Part::Search(range) => {
+                    for found in search.align(&new[range.start as usize..range.end as usize])? {
+                        for (start, piece) in section.old.locate(found.old, found.length) {
+                            let into = (found.new + (piece.start - found.old)) as u64;
+                            let segment = Segment { new: range.start + into, old: start, length: piece.len() as u64 };
+                            push(&mut segments, segment);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(segments)
 }
 
-/// Copies in the order of new.
-fn align(old: &[u8], new: &[u8]) -> Result<Vec<Segment>, DiffError> {
-    let segment = |found: Match| Segment { new: found.new as u64, old: found.old as u64, length: found.length as u64 };
-    if common_prefix(old, new) == new.len() {
-        return Ok(vec![segment(Match { new: 0, old: 0, length: new.len() })]);
+/// Appends a copy; one that goes on where the last one ends makes that longer.
+fn push(segments: &mut Vec<Segment>, segment: Segment) {
+    match segments.last_mut() {
+        Some(last) if last.new + last.length == segment.new && last.old + last.length == segment.old => {
+            last.length += segment.length;
+        }
+        _ => segments.push(segment),
     }
-    let index = SuffixIndex::new(old)?;
-    Ok(Matcher::new(&index, old, new).run().into_iter().map(segment).collect())
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::equal::{self, Run};
 use super::samples::{self, Hit};
-use super::{DiffError, Effort, Side, read};
+use super::{DiffError, Side, read};
 
 /// Bounds that decide how a unit is divided, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +26,14 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// At low effort equal runs are taken out of smaller files, too.
-    pub(super) const fn of(effort: Effort) -> Self {
-        let whole = if effort.number() < 4 { 4 << 20 } else { 256 << 20 };
-        Self { whole, new: 64 << 20, old: 192 << 20, margin: 4 << 10 }
+    /// Equal runs are taken out of all but small files.
+    pub(super) const fn fast() -> Self {
+        Self { whole: 4 << 20, ..Self::thorough() }
+    }
+
+    /// Everything is searched in everything as far as memory allows.
+    pub(super) const fn thorough() -> Self {
+        Self { whole: 256 << 20, new: 64 << 20, old: 192 << 20, margin: 4 << 10 }
     }
 
     #[cfg(test)]

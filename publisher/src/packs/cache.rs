@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lamplighter_client::format::digest::Blake3;
 use tempfile::SpooledTempFile;
 
-use super::PackBuildError;
-use crate::diff::{ENCODER_VERSION, Effort, Encoded};
+use super::{PackBuildError, PackOptions};
+use crate::diff::{ENCODER_VERSION, Encoded};
 
 /// Encoded units up to this size stay in memory; larger ones go to the scratch directory.
 pub(super) const HELD_BYTES: usize = 256 << 10;
@@ -76,11 +76,14 @@ impl UnitCache {
     }
 }
 
-/// The key of a unit: everything its bytes depend on.
-pub(super) fn key(effort: Effort, old: &[Blake3], new: &[Blake3]) -> Blake3 {
+/// The key of a unit: everything its bytes depend on. `twins` are the old contents that new ones were paired with.
+pub(super) fn key(options: PackOptions, old: &[Blake3], new: &[Blake3], twins: &[Option<usize>]) -> Blake3 {
     let mut text = ENCODER_VERSION.to_le_bytes().to_vec();
-    text.push(effort.number());
+    text.push(options.effort.number());
+    text.extend_from_slice(&options.deflate_bytes_per_second.to_le_bytes());
     text.extend_from_slice(&(old.len() as u64).to_le_bytes());
     old.iter().chain(new).for_each(|digest| text.extend_from_slice(digest.as_bytes()));
+    let twin = |twin: &Option<usize>| twin.map_or(u64::MAX, |twin| twin as u64).to_le_bytes();
+    twins.iter().for_each(|twinned| text.extend_from_slice(&twin(twinned)));
     Blake3::of(&text)
 }

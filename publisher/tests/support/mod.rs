@@ -1,6 +1,7 @@
 //! Takes a pack the whole way a client takes it, in memory.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use lamplighter_client::format::digest::Blake3;
@@ -27,7 +28,7 @@ pub(crate) fn decode_unit(
     let (unit, lengths) = (&header.units()[unit], rebuilt.lengths[unit]);
     let mut old = Joined::new();
     unit.old_rows.iter().for_each(|row| old.push(base[*row].len() as u64, base[*row].as_slice()));
-    let mut decoder = UnitDecoder::new(unit, lengths.old, lengths.new)?;
+    let mut decoder = UnitDecoder::new(unit, lengths.old, lengths.new, Cursor::new(Vec::new()))?;
     let mut new = Vec::new();
     for block in unit.blocks.clone() {
         let payload = &pack[header.block_offset(block) as usize..header.block_offset(block + 1) as usize];

@@ -7,7 +7,7 @@
 //! | field | form | meaning |
 //! | --- | --- | --- |
 //! | method | varint | algorithm that makes new bytes from old ones ([`super::codec`]) |
-//! | parameters | varint length, bytes | for the method; empty for methods 1 and 2 |
+//! | parameters | varint length, bytes | for the method; empty for methods 1 to 3 |
 //! | codecs | varint count, varints | algorithm of each stream of the method |
 //! | blocks | varint count, varints | lengths of the blocks in the pack, in bytes |
 //! | new rows | varint count, varints | new contents it makes, in the order of their bytes: each the zigzag difference from the ordinal after the last one named (0 at first) |
@@ -34,6 +34,9 @@ pub const PLAIN_STREAMS: usize = 4;
 pub const REFERENCES: Algorithm = Algorithm::first(2);
 /// Streams of method 2.
 pub const REFERENCES_STREAMS: usize = 7;
+/// Method 3: method 1 on the texts of deflate streams ([`crate::patch::deflate`]). A stream for the layout comes before
+/// those of method 1.
+pub const DEFLATE: Algorithm = Algorithm::first(3);
 /// Most bytes a block may have in the pack.
 pub const BLOCK_BYTES_MAX: u64 = (4 << 20) + (64 << 10);
 
@@ -64,6 +67,7 @@ impl Unit {
         let method_known = match self.method {
             PLAIN => self.parameters.is_empty() && self.codecs.len() == PLAIN_STREAMS,
             REFERENCES => self.parameters.is_empty() && self.codecs.len() == REFERENCES_STREAMS,
+            DEFLATE => self.parameters.is_empty() && self.codecs.len() == 1 + PLAIN_STREAMS,
             _ => false,
         };
         method_known && self.codecs.iter().all(|codec| is_known(*codec))
