@@ -89,7 +89,7 @@ impl Patch {
 
 /// Decodes a unit and checks on the way that no more is written than was declared.
 pub fn apply(unit: &Unit, payloads: &[&[u8]], mut old: &[u8], new_length: usize) -> Result<Vec<u8>, PatchError> {
-    let mut decoder = UnitDecoder::new(unit, old.len() as u64, new_length as u64)?;
+    let mut decoder = UnitDecoder::new(unit, old.len() as u64, new_length as u64, io::Cursor::new(Vec::new()))?;
     let mut new = Bounded { bytes: Vec::new(), limit: new_length };
     for payload in payloads {
         decoder.block(payload, &mut old, &mut new)?;
