@@ -41,6 +41,8 @@ pub enum Op {
     Jump(u32),
     Branch(u32),
     Use(u32, Access),
+    /// Bytes that look like instructions, which a number chooses.
+    Noise(u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +151,14 @@ impl Program {
             next.edit(dice);
         }
         next
+    }
+
+    /// With bytes in its code that look like instructions, so that every rule of a scan has something to decide.
+    pub fn with_noise(mut self, dice: &mut Dice) -> Self {
+        for function in &mut self.functions {
+            function.ops.insert(dice.below(function.ops.len()), Op::Noise(dice.roll() as u32));
+        }
+        self
     }
 
     fn edit(&mut self, dice: &mut Dice) {
