@@ -11,8 +11,9 @@ use lamplighter_client::format::pack::wire::{put_varint, zigzag};
 use lamplighter_client::format::pack::{REFERENCES, Unit};
 use lamplighter_client::patch::UnitDecoder;
 use lamplighter_client::patch::control::{Triple, put_triples};
-use lamplighter_client::patch::references::image::Image;
+use lamplighter_client::patch::references::image::{Contents, Image, Machine, Section};
 use lamplighter_client::patch::references::page_hashes::{PageTable, put_tables};
+use lamplighter_client::patch::references::scan::scan;
 use proptest::prelude::*;
 
 const IMAGE: &str = "elf-x86_64";
@@ -288,6 +289,27 @@ fn sections_at_the_ends_of_memory_do_no_harm() {
                 let _ = setting.decode(&[block]);
             }
         }
+    }
+}
+
+#[test]
+fn code_of_the_last_pages_of_memory_is_scanned() {
+    // `adrp x8` of the last page, `ldr q0` from 64 KiB behind its start, and the same of the page before all memory.
+    let words = [0xb000_0008u32, 0x3dff_fd00, 0xd000_0008, 0x3dff_fd00, 0xf0ff_ffe8, 0x9140_0108];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    for address in [0, u64::MAX - 0x1fff, u64::MAX - 0xfff] {
+        let code = Section { address, size: 0xfff, offset: 0, file_size: 24, contents: Contents::Code };
+        let last = Section { address: address.saturating_add(0x1000).min(u64::MAX - 0xfff), file_size: 0, ..code };
+        let image = Image {
+            machine: Machine::Arm,
+            base: 0,
+            range: 0..24,
+            sections: vec![code, last],
+            names: Vec::new(),
+            strings: 0,
+        };
+        let found = scan(&bytes, &[image]);
+        assert!(found.iter().all(|found| found.offset <= 20));
     }
 }
 

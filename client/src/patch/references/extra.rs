@@ -141,14 +141,14 @@ mod tests {
             arm: bool,
             address in prop_oneof![Just(0x1000u64), Just(1 << 31), Just((1 << 32) - 0x5000), Just(u64::MAX - 0x5000)],
             size in prop_oneof![Just(0u64), Just(0x4000), (0x7fff_bff0u64..0x7fff_ffff), Just(0xffff_f000)],
-            second in prop_oneof![Just(None), any::<u64>().prop_map(Some)],
+            below in prop_oneof![Just(0u64), any::<u32>().prop_map(u64::from), Just(1 << 31)],
         ) {
             let mut image = image(if arm { Machine::Arm } else { Machine::X86 });
             image.sections[0].address = address;
             image.sections[0].size = size.min(u64::MAX - address);
             // One that decides where memory begins, so that the code may lie anywhere.
-            let far = Section { address: 0x100, size: 8, offset: 0, file_size: 0, contents: Contents::Other };
-            image.sections.extend(second.map(|second| Section { address: second.min(u64::MAX - 8), ..far }));
+            let far = Section { address: 0, size: 8, offset: 0, file_size: 0, contents: Contents::Other };
+            image.sections.extend(address.checked_sub(below).map(|address| Section { address, ..far }));
             let mut changed = bytes.clone();
             transform(&image, offset, &mut changed, Direction::ToAbsolute);
             transform(&image, offset, &mut changed, Direction::ToRelative);
