@@ -46,8 +46,8 @@ const FORMATS: &[Format] = &[
     Format { name: "root", shared: &["key.pub"], by_line: false, read: read_root },
 ];
 
-/// Formats whose golden files are read by tests of their own: `pack_format.rs`.
-const ELSEWHERE: &[&str] = &["pack"];
+/// Formats whose golden files are read by tests of their own: `pack_format.rs`, `units.rs`.
+const ELSEWHERE: &[&str] = &["pack", "unit"];
 
 /// A signed document: verified with the key beside the examples, parsed, and its body written again.
 ///

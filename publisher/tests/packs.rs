@@ -274,6 +274,17 @@ fn a_unit_with_an_unknown_method_or_codec_is_skipped_and_the_others_are_read() {
     }
 }
 
+/// The control triples of a piece: a count, all diff lengths, all extra lengths, all seeks.
+fn columns(control: &[u8]) -> Vec<(usize, usize, i64)> {
+    let mut reader = Reader::new(control);
+    let mut next = || reader.varint().expect("a varint");
+    let count = if control.is_empty() { 0 } else { next() as usize };
+    let numbers: Vec<u64> = (0..3 * count).map(|_| next()).collect();
+    assert!(reader.is_empty());
+    let triple = |n: usize| (numbers[n] as usize, numbers[count + n] as usize, unzigzag(numbers[2 * count + n]));
+    (0..count).map(triple).collect()
+}
+
 /// Turns the streams of a unit into a patch of the stock `bsdiff` crate.
 fn to_stock_patch(header: &PackHeader, unit: usize, pack: &[u8]) -> Vec<u8> {
     let unit = &header.units()[unit];
@@ -283,12 +294,7 @@ fn to_stock_patch(header: &PackHeader, unit: usize, pack: &[u8]) -> Vec<u8> {
         let payload = &pack[header.block_offset(block) as usize..header.block_offset(block + 1) as usize];
         let [control, runs, residues, extra] =
             pieces.decode(payload).expect("pieces").try_into().expect("four streams");
-        let mut triples = Vec::new();
-        let mut reader = Reader::new(&control);
-        while !reader.is_empty() {
-            let mut next = || reader.varint().expect("a varint");
-            triples.push((next() as usize, next() as usize, unzigzag(next())));
-        }
+        let triples = columns(&control);
         let mut diff = Vec::new();
         let (mut reader, mut residues) = (Reader::new(&runs), residues.as_slice());
         while !reader.is_empty() {

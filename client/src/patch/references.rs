@@ -60,7 +60,8 @@ enum State {
     Planning {
         triples: Vec<Triple>,
         covered: u64,
-        layout: Vec<u8>,
+        /// None before the first block.
+        layout: Option<Vec<u8>>,
     },
     Making(Box<Maker>),
 }
@@ -71,7 +72,7 @@ impl References {
         if found > BYTES_MAX {
             return Err(PatchError::Limit { what: "bytes of executables", limit: BYTES_MAX, found });
         }
-        let state = State::Planning { triples: Vec::new(), covered: 0, layout: Vec::new() };
+        let state = State::Planning { triples: Vec::new(), covered: 0, layout: None };
         Ok(Self { old_length, new_length, state })
     }
 
@@ -112,10 +113,12 @@ impl References {
             let bytes = (control.len() + images.len()) as u64;
             return if bytes == 0 { Ok(()) } else { Err(PatchError::Unused { of: "the plan", bytes }) };
         };
-        if triples.is_empty() {
-            layout.extend_from_slice(images);
-        } else if !images.is_empty() {
-            return Err(PatchError::Unused { of: "the layout", bytes: images.len() as u64 });
+        match layout {
+            None => *layout = Some(images.to_vec()),
+            Some(_) if !images.is_empty() => {
+                return Err(PatchError::Unused { of: "the layout", bytes: images.len() as u64 });
+            }
+            Some(_) => {}
         }
         let mut read = Triples::read(control)?;
         while let Some(triple) = read.next()? {
@@ -131,7 +134,7 @@ impl References {
             triples.push(triple);
         }
         if *covered == self.new_length {
-            let (triples, layout) = (std::mem::take(triples), std::mem::take(layout));
+            let (triples, layout) = (std::mem::take(triples), layout.take().unwrap_or_default());
             let maker = prepare(triples, &layout, self.old_length, self.new_length, old)?;
             self.state = State::Making(Box::new(maker));
         }

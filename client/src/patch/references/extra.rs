@@ -7,11 +7,15 @@
 //! * x86-64: with the operand's end at *p* bytes from the image's lowest address, and *s* the image's span, an operand
 //!   *r* in [−p, s − p) becomes r + p, one in [s − p, s) becomes r − s, any other stays; then it is written with the
 //!   highest byte first. Candidates are found as in [`super::scan`], without a look at their targets.
+//!   Images that span more than 2³¹ − 9 bytes are left as they are, and bytes that end farther from the lowest address.
 //! * AArch64: `B` and `BL` get the words from the image's lowest address added modulo 2²⁶, `ADRP` the pages modulo 2²¹.
 
 use super::image::{Contents, Image, Machine};
 use super::operand::Kind;
 use super::scan::x86_operand;
+
+/// Images of a longer span are left alone, as are bytes farther from the lowest address: 8 bytes less than 31 bits hold.
+const SPAN_MAX: u32 = i32::MAX as u32 - 8;
 
 /// Which way to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,11 @@ pub fn transform(image: &Image, offset: u64, bytes: &mut [u8], direction: Direct
     let Some((low, span)) = image.span() else { return };
     let left = usize::try_from(section.file_range().end - offset).unwrap_or(usize::MAX);
     let length = bytes.len().min(left);
-    let into = (section.address + (offset - section.offset)).wrapping_sub(low);
+    let into = section.address.wrapping_add(offset - section.offset).wrapping_sub(low);
+    // Beyond 2 GiB the numbers below would not fit 32 bits.
+    if span > SPAN_MAX || into > u64::from(SPAN_MAX) - length.min(SPAN_MAX as usize) as u64 {
+        return;
+    }
     match image.machine {
         Machine::X86 => x86(&mut bytes[..length], into, i64::from(span), direction),
         Machine::Arm => arm(&mut bytes[..length], into, direction),
@@ -131,8 +139,16 @@ mod tests {
                 Just(0), Just(0xff), Just(0x94), any::<u8>()], 0..300),
             offset in 10u64..0x4020,
             arm: bool,
+            address in prop_oneof![Just(0x1000u64), Just(1 << 31), Just((1 << 32) - 0x5000), Just(u64::MAX - 0x5000)],
+            size in prop_oneof![Just(0u64), Just(0x4000), (0x7fff_bff0u64..0x7fff_ffff), Just(0xffff_f000)],
+            below in prop_oneof![Just(0u64), any::<u32>().prop_map(u64::from), Just(1 << 31)],
         ) {
-            let image = image(if arm { Machine::Arm } else { Machine::X86 });
+            let mut image = image(if arm { Machine::Arm } else { Machine::X86 });
+            image.sections[0].address = address;
+            image.sections[0].size = size.min(u64::MAX - address);
+            // One that decides where memory begins, so that the code may lie anywhere.
+            let far = Section { address: 0, size: 8, offset: 0, file_size: 0, contents: Contents::Other };
+            image.sections.extend(address.checked_sub(below).map(|address| Section { address, ..far }));
             let mut changed = bytes.clone();
             transform(&image, offset, &mut changed, Direction::ToAbsolute);
             transform(&image, offset, &mut changed, Direction::ToRelative);

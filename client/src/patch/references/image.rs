@@ -127,22 +127,35 @@ impl Image {
             [b'M', b'Z', ..] => pe::parse(bytes).into_iter().collect(),
             _ => macho::parse(bytes),
         };
-        found
-            .into_iter()
-            .filter_map(|image| image.checked(bytes.len() as u64))
-            .map(|image| image.moved(start))
-            .collect()
+        let mut images: Vec<Self> = found.into_iter().filter_map(|image| image.checked(bytes.len() as u64)).collect();
+        // A fat file may list its slices in any order, and name the same bytes twice.
+        images.sort_by_key(|image| (image.range.start, image.range.end));
+        let mut end = 0;
+        images.retain(|image| {
+            let apart = image.range.start >= end;
+            if apart {
+                end = image.range.end;
+            }
+            apart
+        });
+        images.into_iter().map(|image| image.moved(start)).collect()
     }
 
-    /// The image, if its sections lie within its bytes and within 4 GiB of memory.
+    /// The image, if its sections lie within its bytes and within 4 GiB of memory, and few of them overlap.
     fn checked(mut self, length: u64) -> Option<Self> {
         let within = |section: &Section| {
             let end = section.offset.checked_add(section.file_size);
-            end.is_some_and(|end| end <= length) && section.address.checked_add(section.size).is_some()
+            let in_file = section.file_size == 0 || section.offset >= self.range.start;
+            in_file
+                && end.is_some_and(|end| end <= self.range.end)
+                && section.address.checked_add(section.size).is_some()
         };
-        let whole = self.sections.iter().all(within) && self.range.start <= self.range.end && self.range.end <= length;
+        let whole = self.range.start <= self.range.end && self.range.end <= length && self.sections.iter().all(within);
         self.sections.truncate(SECTIONS_MAX);
         self.names.truncate(SECTIONS_MAX);
+        // Every section is scanned: were all of them the whole file, that would take 256 times as long.
+        let scanned: u64 = self.sections.iter().filter(|_| whole).map(|section| section.file_size).sum();
+        let whole = whole && scanned <= 2 * (self.range.end - self.range.start);
         (whole && !self.sections.is_empty() && self.span().is_some()).then_some(self)
     }
 
@@ -171,7 +184,8 @@ impl Image {
     /// The address of a byte of the unit.
     pub fn address_of(&self, offset: u64) -> Option<u64> {
         let section = self.sections.iter().find(|section| section.file_range().contains(&offset))?;
-        Some(section.address + (offset - section.offset))
+        let into = offset - section.offset;
+        (into < section.size).then(|| section.address + into)
     }
 
     /// The first section that holds `address`.

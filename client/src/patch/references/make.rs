@@ -78,7 +78,8 @@ impl Maker {
         let mut wrong = Wrong::new(pieces.gaps, pieces.corrections)?;
         while left > 0 {
             let Some(triple) = self.triples.get(self.triple).copied() else {
-                return Err(PatchError::Limit { what: "new bytes", limit: self.new_at, found: self.new_at + left });
+                let found = self.new_at.saturating_add(left);
+                return Err(PatchError::Limit { what: "new bytes", limit: self.new_at, found });
             };
             if self.diff_done < triple.diff {
                 let length = left.min(triple.diff - self.diff_done);

@@ -149,7 +149,7 @@ impl Predictor {
         if mapped >> 32 != u64::from(at.image) {
             return None;
         }
-        let by_target = kind.point(old_word, at.place, self.from(kind, at.image) + (mapped & 0xffff_ffff));
+        let by_target = kind.point(old_word, at.place, self.from(kind, at.image).wrapping_add(mapped & 0xffff_ffff));
         let [by_target_votes, old_votes] = self.votes[kind as usize];
         Some(Prediction { by_target, word: if by_target_votes >= old_votes { by_target } else { old_word } })
     }

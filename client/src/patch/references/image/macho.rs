@@ -46,7 +46,7 @@ fn slice(file: &[u8], start: usize, end: usize) -> Option<Image> {
         range: start as u64..end as u64,
         sections: Vec::new(),
         names: Vec::new(),
-        strings: 0,
+        strings: start as u64,
     };
     let mut at = 32usize;
     for _ in 0..fields.u32(16)?.min(COMMANDS_MAX) {
@@ -66,7 +66,8 @@ fn segment(fields: Fields<'_>, at: usize, start: u64, image: &mut Image) -> Opti
     if segment == "__TEXT" {
         image.base = fields.u64(at + 24)?;
     }
-    for index in 0..fields.place(at + 64)?.min(super::SECTIONS_MAX) {
+    let room = super::SECTIONS_MAX - image.sections.len().min(super::SECTIONS_MAX);
+    for index in 0..fields.place(at + 64)?.min(room) {
         let at = at + 72 + index * 80;
         let flags = fields.u32(at + 64)?;
         let zero_filled = matches!(flags & 0xff, 1 | 12);

@@ -41,13 +41,13 @@ pub(super) fn scan(finds: &mut Finds<'_>, from: usize, to: usize) {
 
 fn take_page(finds: &mut Finds<'_>, at: usize, word: u32) -> Option<Page> {
     let address = Kind::page(u64::from(word), finds.place(at));
-    let near = finds.reach.in_image(address) || finds.reach.in_image(address + 0xfff);
+    let near = finds.reach.in_image(address) || finds.reach.in_image(address.wrapping_add(0xfff));
     let open = (near && finds.push(at, Kind::Page21, address)).then(|| finds.found.len() - 1);
     open.map(|open| Page { address, at, open: Some(open) })
 }
 
 fn take_low12(finds: &mut Finds<'_>, at: usize, word: u32, scale: u32, page: &mut Page) {
-    let target = page.address + (u64::from(word >> 10 & 0xfff) << scale);
+    let target = page.address.wrapping_add(u64::from(word >> 10 & 0xfff) << scale);
     if !finds.reach.in_image(target) {
         return;
     }

@@ -37,9 +37,10 @@ fn image_relative(finds: &mut Finds<'_>, at: usize) {
     }
 }
 
-/// Places of the section that are aligned to 8 bytes in the file, as linkers align them in memory.
+/// Places of the section that are aligned to 8 bytes in the image, as linkers align them in memory.
 fn aligned(finds: &Finds<'_>) -> std::iter::StepBy<std::ops::Range<usize>> {
-    let first = (finds.offset.next_multiple_of(8) - finds.offset) as usize;
+    let offset = finds.offset - finds.file.start;
+    let first = (offset.next_multiple_of(8) - offset) as usize;
     (first..finds.bytes.len().max(first)).step_by(8)
 }
 
