@@ -168,3 +168,29 @@ fn any_number_of_threads_makes_the_same_bytes_of_old() {
         assert!(made == new.bytes, "{threads} threads");
     }
 }
+
+/// Executables of the machine the test runs on: itself, and what lies in the usual place, if anything does.
+fn found_executables() -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir("/usr/bin").into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<(u64, std::path::PathBuf)> = entries
+        .filter_map(|entry| Some((entry.metadata().ok().filter(|found| found.is_file())?.len(), entry.path())))
+        .filter(|(length, _)| (20_000..120_000).contains(length))
+        .collect();
+    paths.sort();
+    let step = paths.len() / 24 + 1;
+    let read = paths.iter().step_by(step).filter_map(|(_, path)| std::fs::read(path).ok());
+    let mut images: Vec<Vec<u8>> = read.filter(|bytes| !Image::find(bytes, 0).is_empty()).collect();
+    let own = std::fs::read(std::env::current_exe().expect("a path")).expect("itself");
+    images.push(own[..own.len().min(200_000)].to_vec());
+    images
+}
+
+#[test]
+fn real_executables_become_their_neighbours() {
+    let images = found_executables();
+    for pair in images.windows(2) {
+        unit::prove(&pair[0], &pair[1], 1);
+    }
+    let own = images.last().expect("itself");
+    unit::prove(own, own, 1);
+}
