@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e lint bench figures setup
+.PHONY: all demo test unit e2e lint bench figures fuzz transforms setup
 
 all: lint test
 
@@ -41,6 +41,22 @@ bench: release
 ## All figures with their limits; `SHORT=1`: one pair in about a minute; `RECORD=1` keeps them under docs/figures/.
 figures: setup-compare release
 	$(PYTHON) scripts/figures.py $(if $(SHORT),--short) $(if $(RECORD),--record)
+
+## Fuzzes what a client reads, FUZZ_SECONDS a target, from the committed corpora on; finds stay in fuzz/artifacts.
+## The short form is a test, client/tests/corpora.rs. Needs `cargo install cargo-fuzz`; the stable toolchain will do.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= pack_header zstd_stream lzma_stream plain_unit references_unit image_scan
+fuzz:
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/found/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -timeout=20 || exit 1; \
+	done
+
+## Makes and applies a patch between neighbours of all executables below DIRS: minutes to hours. LIMIT=20: a part of them.
+DIRS ?= /usr/bin /usr/lib
+transforms:
+	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
 .PHONY: release setup-test setup-lint setup-compare setup-bench
 

@@ -137,3 +137,60 @@ proptest! {
         prop_assert_eq!(patch.encoded.method, REFERENCES);
     }
 }
+
+/// The same patch with so many threads.
+fn with_threads(threads: usize, old: &[u8], new: &[u8], effort: u8) -> unit::Patch {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+    pool.install(|| unit::diff(old, new, effort))
+}
+
+#[test]
+fn patches_are_equal_at_any_number_of_threads() {
+    // More code than one chunk of the scan has.
+    for (format, functions) in [(Format::Elf(Machine::X86), 6000), (Format::Fat(Signature::Right), 5000)] {
+        let (old, new) = releases(8, functions, 30, format);
+        let one = with_threads(1, &old.bytes, &new.bytes, 2);
+        assert!(one.apply(&old.bytes, new.bytes.len()).expect("decoded") == new.bytes);
+        for threads in [2, 8] {
+            let many = with_threads(threads, &old.bytes, &new.bytes, 2);
+            assert!(many.encoded == one.encoded && many.blocks == one.blocks, "{format:?} with {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_makes_the_same_bytes_of_old() {
+    let (old, new) = releases(9, 5000, 20, Format::Elf(Machine::Arm));
+    let patch = unit::diff(&old.bytes, &new.bytes, 1);
+    for threads in [1, 8] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let made = pool.install(|| patch.apply(&old.bytes, new.bytes.len()).expect("decoded"));
+        assert!(made == new.bytes, "{threads} threads");
+    }
+}
+
+/// Executables of the machine the test runs on: itself, and what lies in the usual place, if anything does.
+fn found_executables() -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir("/usr/bin").into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<(u64, std::path::PathBuf)> = entries
+        .filter_map(|entry| Some((entry.metadata().ok().filter(|found| found.is_file())?.len(), entry.path())))
+        .filter(|(length, _)| (20_000..120_000).contains(length))
+        .collect();
+    paths.sort();
+    let step = paths.len() / 24 + 1;
+    let read = paths.iter().step_by(step).filter_map(|(_, path)| std::fs::read(path).ok());
+    let mut images: Vec<Vec<u8>> = read.filter(|bytes| !Image::find(bytes, 0).is_empty()).collect();
+    let own = std::fs::read(std::env::current_exe().expect("a path")).expect("itself");
+    images.push(own[..own.len().min(200_000)].to_vec());
+    images
+}
+
+#[test]
+fn real_executables_become_their_neighbours() {
+    let images = found_executables();
+    for pair in images.windows(2) {
+        unit::prove(&pair[0], &pair[1], 1);
+    }
+    let own = images.last().expect("itself");
+    unit::prove(own, own, 1);
+}

@@ -1,5 +1,7 @@
 //! Packs from two trees on disk to the contents a client makes of them.
 
+#[path = "support/linker/mod.rs"]
+mod linker;
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use lamplighter_client::format::digest::ContentDigest;
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
 use lamplighter_client::format::pack::codec::Algorithm;
 use lamplighter_client::format::pack::wire::{Reader, unzigzag};
-use lamplighter_client::format::pack::{Origin, PackHeader};
+use lamplighter_client::format::pack::{Origin, PackHeader, REFERENCES};
 use lamplighter_client::format::path::{LinkDestination, RelPath};
 use lamplighter_client::patch::{PatchError, PieceDecoder, UnitDecoder};
 use lamplighter_client::progress::Silent;
@@ -165,6 +167,36 @@ fn packs_are_equal_at_any_thread_count_and_with_any_cache() {
     assert!(bytes == one && first.units.iter().all(|unit| !unit.reused));
     let (second, bytes) = at(2, &shared);
     assert!(bytes == one && second.units.iter().all(|unit| unit.reused));
+}
+
+#[test]
+fn packs_of_executables_among_other_files_are_equal_at_any_thread_count() {
+    use linker::program::{Dice, Program};
+    let text = "the lamplighter goes from lantern to lantern\n".repeat(200).into_bytes();
+    let (mut base, mut new) =
+        (tree(&[("a.txt", &text), ("b.js", b"b")]), tree(&[("a.txt", &text[9..]), ("c.js", b"c")]));
+    let mut dice = Dice::new(1);
+    for (n, format) in linker::FORMATS.into_iter().enumerate() {
+        // Two are large enough for units of their own.
+        let program = Program::random(&mut dice, if n % 5 == 0 { 5000 } else { 100 }, 90);
+        let next = program.edited(&mut dice, 5);
+        base.insert(format!("bin/program{n}"), file(&linker::link(&program, format).bytes));
+        new.insert(format!("bin/program{n}"), file(&linker::link(&next, format).bytes));
+    }
+    let pair = Pair::new(&base, &new);
+    let at = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| pair.build(2, &UnitCache::new()).1)
+    };
+    let one = at(1);
+    assert!(at(2) == one && at(8) == one);
+    let header_length = pair.build(2, &UnitCache::new()).0.header_length;
+    let (rebuilt, _) = support::apply(&one, header_length, &pair.base, &pair.base_contents());
+    assert_eq!(rebuilt, pair.new);
+    let header = PackHeader::parse(&one[..header_length as usize]).expect("a header");
+    let images = header.units().iter().filter(|unit| unit.method == REFERENCES);
+    let (images, units) = (images.count(), header.units().len());
+    assert!(images >= 3, "{images} of {units} units");
 }
 
 #[test]

@@ -37,7 +37,12 @@ impl<'a> Target<'a> {
             let manifest = base.manifest.clone();
             return Ok(Self { release, manifest_bytes: manifest.to_bytes(), manifest, pack: None });
         }
-        let row = base.and_then(|b| release.pack_from(&b.manifest_blake3, pack::FORMAT));
+        let packs_up_to = |format_max| base.and_then(|b| release.pack_from(&b.manifest_blake3, format_max));
+        let row = packs_up_to(pack::FORMAT);
+        if let (None, Some(later)) = (row, packs_up_to(u64::MAX)) {
+            let text = format!("its format is {}, and this client reads up to {}", later.format, pack::FORMAT);
+            deploy.notice("pack_too_new", &layout::pack(&later.header.blake3), &text);
+        }
         if let (Some(base), Some(row), true) = (base, row, route != Route::ObjectsOnly) {
             match OpenPack::open(deploy, row, base, release, staging) {
                 Ok((pack, manifest_bytes)) => {
