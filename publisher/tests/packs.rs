@@ -186,11 +186,11 @@ fn packs_of_executables_among_other_files_are_equal_at_any_thread_count() {
     let pair = Pair::new(&base, &new);
     let at = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| pair.build(2, &UnitCache::new()).1)
+        pool.install(|| pair.build(2, &UnitCache::default()).1)
     };
     let one = at(1);
     assert!(at(2) == one && at(8) == one);
-    let header_length = pair.build(2, &UnitCache::new()).0.header_length;
+    let header_length = pair.build(2, &UnitCache::default()).0.header_length;
     let (rebuilt, _) = support::apply(&one, header_length, &pair.base, &pair.base_contents());
     assert_eq!(rebuilt, pair.new);
     let header = PackHeader::parse(&one[..header_length as usize]).expect("a header");
