@@ -6,6 +6,7 @@
 
 mod directory;
 mod feed;
+mod flush;
 mod from_objects;
 mod from_pack;
 mod identify;

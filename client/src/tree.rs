@@ -52,7 +52,7 @@ use crate::format::path::{RelPath, STATE_DIR};
 
 pub use error::TreeError;
 pub use recover::Recovery;
-pub use stage::{StagedFile, Staging};
+pub use stage::{CheckedFile, StagedFile, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
 
 use fs::{Entry, Fs, FsError, LockGuard, Place, ReadFile};

@@ -3,8 +3,9 @@
 use std::io::{Cursor, Write};
 
 use lamplighter_client::format::pack::codec::STORED;
-use lamplighter_client::format::pack::wire::{put_varint, zigzag};
+use lamplighter_client::format::pack::wire::put_varint;
 use lamplighter_client::format::pack::{DEFLATE, Unit};
+use lamplighter_client::patch::control::{Triple, put_triples};
 use lamplighter_client::patch::deflate::{DeflateLayout, NewStream, OldStream};
 use lamplighter_client::patch::{PatchError, UnitDecoder};
 use lamplighter_client::zlib::Settings;
@@ -26,12 +27,8 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
 
 /// A block of the plain patch without residues.
 fn block(triples: &[(u64, u64, i64)], extra: &[u8]) -> Vec<u8> {
-    let mut control = Vec::new();
-    for (diff, extra, seek) in triples {
-        put_varint(&mut control, *diff);
-        put_varint(&mut control, *extra);
-        put_varint(&mut control, zigzag(*seek));
-    }
+    let triple = |(diff, extra, seek): &(u64, u64, i64)| Triple { diff: *diff, extra: *extra, seek: *seek };
+    let control = put_triples(&triples.iter().map(triple).collect::<Vec<_>>());
     [piece(&control), piece(b""), piece(b""), piece(extra)].concat()
 }
 

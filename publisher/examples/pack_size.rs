@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let step = Step { base: &base, base_dir: old, new: &target, new_dir: new };
     let scratch = tempfile::tempdir()?;
     let started = Instant::now();
-    let built = build(&step, options, &UnitCache::new(), scratch.path(), &Silent)?;
+    let built = build(&step, options, &UnitCache::default(), scratch.path(), &Silent)?;
     let seconds = started.elapsed().as_secs_f64();
     if build_only {
         println!("{} bytes, header {}; build {seconds:.2} s", built.length, built.header_length);

@@ -28,8 +28,8 @@ use lamplighter_client::trust::VerifiedRelease;
 use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::{Mover, Terms, last_build, require_above};
-use crate::packs::PackOptions;
 use crate::packs::UnitCache;
+use crate::packs::{Budget, PackOptions};
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
 use crate::scan::{self, Rules, Scanned};
@@ -57,6 +57,8 @@ pub struct Request {
     pub bases: usize,
     pub jobs: usize,
     pub packs: PackOptions,
+    /// Memory that patches may take together, in bytes.
+    pub memory_bytes: u64,
     pub minimum_build: u64,
     pub expires_days: u64,
     pub notes: BTreeMap<String, PathBuf>,
@@ -88,6 +90,7 @@ impl Request {
             platforms: config.platforms()?,
             bases: config.bases()?,
             jobs: config.jobs()?,
+            memory_bytes: config.memory_bytes()?,
             packs: config.pack_options()?,
             minimum_build: config.minimum_build(build)?,
             expires_days: config.expires_days()?,
@@ -124,7 +127,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
         notes: &notes,
         scratch,
         watch: watch.clone(),
-        cache: UnitCache::new(),
+        cache: UnitCache::new(Budget::new(request.jobs, request.memory_bytes)),
     };
 
     let mut drafts: Vec<Draft> = Vec::new();

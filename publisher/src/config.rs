@@ -11,6 +11,7 @@
 //! keys = "keys"                    # --keys: a directory of minisign files
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
+//! memory_mib = 8192                # --memory: what patches may take together, in MiB
 //! effort = 5                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
 //! deflate_bytes_per_second = 1000000  # what a second of a client's time must save, for archives to be patched inside;
 //!                                  # 0: whatever it costs
@@ -50,7 +51,7 @@ use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
-use crate::packs::PackOptions;
+use crate::packs::{PackOptions, default_memory_bytes};
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -109,6 +110,7 @@ pub struct Config {
     pub keys: Option<PathBuf>,
     pub bases: Option<usize>,
     pub jobs: Option<usize>,
+    pub memory_mib: Option<u64>,
     pub effort: Option<u8>,
     pub deflate_bytes_per_second: Option<u64>,
     pub minimum_build: Option<u64>,
@@ -190,6 +192,7 @@ impl Config {
             keys: flags.keys.or(self.keys),
             bases: flags.bases.or(self.bases),
             jobs: flags.jobs.or(self.jobs),
+            memory_mib: flags.memory_mib.or(self.memory_mib),
             effort: flags.effort.or(self.effort),
             deflate_bytes_per_second: flags.deflate_bytes_per_second.or(self.deflate_bytes_per_second),
             minimum_build: flags.minimum_build.or(self.minimum_build),
@@ -249,6 +252,18 @@ impl Config {
     pub fn jobs(&self) -> Result<usize, ConfigError> {
         let default = || std::thread::available_parallelism().map_or(1, usize::from);
         in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
+    }
+
+    /// How much memory patches may take together, in bytes: half of the machine's unless it is said.
+    ///
+    /// # Errors
+    /// Less than 64 MiB or more than 16 TiB is asked for.
+    pub fn memory_bytes(&self) -> Result<u64, ConfigError> {
+        let range = "64 to 16777216 MiB";
+        match self.memory_mib {
+            None => Ok(default_memory_bytes()),
+            Some(mib) => Ok(in_range("memory_mib", mib, 64, 16 << 20, range)? << 20),
+        }
     }
 
     /// How long a new head is good for, in days.
@@ -472,6 +487,8 @@ mod tests {
         assert!(matches!(config("build = 0").build(), Err(ConfigError::Invalid { .. })));
         assert!(Config::parse("build = -1").is_err());
         assert!(matches!(config("jobs = 0").jobs(), Err(ConfigError::Invalid { .. })));
+        assert!(matches!(config("memory_mib = 63").memory_bytes(), Err(ConfigError::Invalid { .. })));
+        assert_eq!(config("memory_mib = 64").memory_bytes().expect("enough"), 64 << 20);
         assert!(matches!(config("bases = 1001").bases(), Err(ConfigError::Invalid { .. })));
         assert!(matches!(config("minimum_build = 9").minimum_build(8), Err(ConfigError::Invalid { .. })));
         assert!(matches!(config("version = ''").version(), Err(ConfigError::Invalid { .. })));

@@ -1,19 +1,21 @@
 //! Builds packs: two releases in, one file out that takes a tree from the first to the second.
 //!
 //! The manifests alone decide what goes into a pack: [`edits`] finds what changed, [`pairing`] what each new file is
-//! made from, [`grouping`] which files share a unit. Then the units are encoded side by side in rayon's current pool,
-//! largest first, and written in their own order: the same releases give the same bytes at any number of threads.
+//! made from, [`grouping`] which files share a unit. Then the units are encoded side by side, as many as threads and memory
+//! allow ([`Budget`]), largest first, and written in their own order: the same releases give the same bytes at any number of threads.
 
 pub mod edits;
 pub mod grouping;
 pub mod pairing;
 
+mod budget;
 mod cache;
 mod content;
 
 use std::io::{self, BufWriter, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lamplighter_client::format::digest::Blake3;
@@ -24,6 +26,7 @@ use tempfile::{NamedTempFile, SpooledTempFile, spooled_tempfile_in};
 
 use crate::diff::deflate::{self, Archive};
 use crate::diff::{self, DiffError, Effort, Files, Side};
+pub use budget::{Budget, default_memory_bytes};
 pub use cache::UnitCache;
 use cache::{CachedUnit, HELD_BYTES};
 use grouping::Item;
@@ -232,14 +235,21 @@ fn encode_all(
     order.sort_by_key(|index| std::cmp::Reverse(plans[*index].old_bytes + plans[*index].new_bytes));
     let slots: Vec<Mutex<Option<Result<EncodedUnit, PackBuildError>>>> =
         plans.iter().map(|_| Mutex::new(None)).collect();
-    rayon::scope_fifo(|scope| {
-        for index in order {
-            let (plan, slot) = (&plans[index], &slots[index]);
-            scope.spawn_fifo(move |_| {
-                let unit = encode_unit(step, plan, options, cache, scratch);
-                progress.event(Event::Advanced { bytes: plan.new_bytes });
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
-            });
+    // Threads of their own, since a patch waits for room, and for another thread that computes the same one: a rayon
+    // thread that waits within a patch would begin the next one.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (plan, slot) = (&plans[*index], &slots[*index]);
+            let _share = cache.budget().take(budget::patch_memory_bytes(plan.old_bytes, plan.new_bytes));
+            let unit = encode_unit(step, plan, options, cache, scratch);
+            progress.event(Event::Advanced { bytes: plan.new_bytes });
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..rayon::current_num_threads().min(plans.len()) {
+            scope.spawn(work);
         }
     });
     let taken = slots.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));

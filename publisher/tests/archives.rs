@@ -148,7 +148,7 @@ fn pack(options: PackOptions) -> (Algorithm, u64) {
     };
     let ((base, base_dir), (new, new_dir)) = (side("old", "core-1.0.jar"), side("new", "core-1.1.jar"));
     let step = Step { base: &base, base_dir: &base_dir, new: &new, new_dir: &new_dir };
-    let built = build(&step, options, &UnitCache::new(), dir.path(), &Silent).expect("a pack");
+    let built = build(&step, options, &UnitCache::default(), dir.path(), &Silent).expect("a pack");
     let bytes = fs::read(built.file.path()).expect("read");
     let (rebuilt, _) = support::apply(&bytes, built.header_length, &base, &support::contents(&base, &base_dir));
     assert_eq!(rebuilt, new);

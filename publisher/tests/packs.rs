@@ -95,7 +95,7 @@ impl Pair {
 
     /// Builds, applies and compares.
     fn prove(&self, effort: u8) -> Vec<u8> {
-        let (built, bytes) = self.build(effort, &UnitCache::new());
+        let (built, bytes) = self.build(effort, &UnitCache::default());
         let (rebuilt, _) = support::apply(&bytes, built.header_length, &self.base, &self.base_contents());
         assert_eq!(rebuilt, self.new);
         bytes
@@ -139,7 +139,7 @@ fn a_varied_step_comes_back_whole() {
     let (base, new) = varied();
     let pair = Pair::new(&base, &new);
     let bytes = pair.prove(1);
-    let header = PackHeader::parse(&bytes[..pair.build(1, &UnitCache::new()).0.header_length as usize]);
+    let header = PackHeader::parse(&bytes[..pair.build(1, &UnitCache::default()).0.header_length as usize]);
     let header = header.expect("a header");
     assert!(header.units().iter().any(|unit| unit.blocks.len() > 1), "no unit with several blocks");
     let rebuilt = header.rebuild(&pair.base).expect("edits that fit");
@@ -154,14 +154,14 @@ fn a_varied_step_comes_back_whole() {
 fn packs_are_equal_at_any_thread_count_and_with_any_cache() {
     let (base, new) = varied();
     let pair = Pair::new(&base, &new);
-    let shared = UnitCache::new();
+    let shared = UnitCache::default();
     let at = |threads: usize, cache: &UnitCache| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| pair.build(2, cache))
     };
-    let (_, one) = at(1, &UnitCache::new());
+    let (_, one) = at(1, &UnitCache::default());
     for threads in [2, 8] {
-        assert!(at(threads, &UnitCache::new()).1 == one, "{threads} threads give another pack");
+        assert!(at(threads, &UnitCache::default()).1 == one, "{threads} threads give another pack");
     }
     let (first, bytes) = at(2, &shared);
     assert!(bytes == one && first.units.iter().all(|unit| !unit.reused));
@@ -233,7 +233,7 @@ fn pack_size_follows_the_change_and_not_the_tree() {
         }
         // Files that do not change are not even opened: there are none on disk.
         let pair = Pair { base: manifest(&base), new: manifest(&new), dir: pair.dir };
-        pair.build(5, &UnitCache::new()).1.len()
+        pair.build(5, &UnitCache::default()).1.len()
     };
     let (small, large) = (size(1_000), size(50_000));
     assert!(small < 200 && large <= small + 4, "{small} and {large} bytes");
@@ -276,7 +276,7 @@ fn a_file_that_changes_while_it_is_read_is_named() {
     let (base_dir, new_dir) = (pair.dir.path().join("base"), pair.dir.path().join("new"));
     let step = Step { base: &pair.base, base_dir: &base_dir, new: &pair.new, new_dir: &new_dir };
     let error =
-        build(&step, PackOptions::of_effort(5), &UnitCache::new(), pair.dir.path(), &Silent).expect_err("refused");
+        build(&step, PackOptions::of_effort(5), &UnitCache::default(), pair.dir.path(), &Silent).expect_err("refused");
     assert!(error.to_string().contains("changed while"), "{error}");
 }
 
@@ -284,7 +284,7 @@ fn a_file_that_changes_while_it_is_read_is_named() {
 fn a_unit_with_an_unknown_method_or_codec_is_skipped_and_the_others_are_read() {
     let (base, new) = varied();
     let pair = Pair::new(&base, &new);
-    let (built, bytes) = pair.build(1, &UnitCache::new());
+    let (built, bytes) = pair.build(1, &UnitCache::default());
     let header = PackHeader::parse(&bytes[..built.header_length as usize]).expect("a header");
     for unknown in [Algorithm { id: 77, version: 0 }, Algorithm { id: 1, version: 3 }] {
         let mut units = header.units().to_vec();
@@ -355,7 +355,7 @@ fn to_stock_patch(header: &PackHeader, unit: usize, pack: &[u8]) -> Vec<u8> {
 fn the_stock_bsdiff_crate_applies_our_streams() {
     let (base, new) = varied();
     let pair = Pair::new(&base, &new);
-    let (built, bytes) = pair.build(1, &UnitCache::new());
+    let (built, bytes) = pair.build(1, &UnitCache::default());
     let header = PackHeader::parse(&bytes[..built.header_length as usize]).expect("a header");
     let rebuilt = header.rebuild(&pair.base).expect("edits that fit");
     let contents = pair.base_contents();
@@ -374,7 +374,7 @@ fn a_flipped_byte_in_a_block_never_panics_and_never_writes_too_much() {
     let text = noise(11, 3000);
     let edited = [&text[..1000], b"inserted", &text[1200..2000], &text[100..400]].concat();
     let pair = Pair::new(&tree(&[("a", &text), ("b", b"x")]), &tree(&[("a", &edited), ("b", &text[7..90])]));
-    let (built, bytes) = pair.build(5, &UnitCache::new());
+    let (built, bytes) = pair.build(5, &UnitCache::default());
     let header = PackHeader::parse(&bytes[..built.header_length as usize]).expect("a header");
     let rebuilt = header.rebuild(&pair.base).expect("edits that fit");
     let contents = pair.base_contents();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
+use super::flush::Flusher;
 use super::from_objects::{self, Reusable};
 use super::from_pack::OpenPack;
 use super::look;
@@ -29,6 +30,7 @@ pub(super) struct Stage<'a> {
     index: Option<ObjectsIndex>,
     /// Objects whose content is in the tree.
     reusable: Reusable,
+    flusher: Flusher,
 }
 
 impl<'a> Stage<'a> {
@@ -55,7 +57,16 @@ impl<'a> Stage<'a> {
         let local = base.map_or_else(HashMap::new, |base| local_contents(&intact, &base.manifest));
         let unit_of = |row: usize| usable_unit(target.pack.as_ref()?, row, &intact);
         let sources = plan::sources(&rows, &target.manifest, &local, unit_of);
-        let mut stage = Self { deploy, staging, rows, sources, done, index: None, reusable: Reusable::new() };
+        let mut stage = Self {
+            deploy,
+            staging,
+            rows,
+            sources,
+            done,
+            index: None,
+            reusable: Reusable::new(),
+            flusher: Flusher::new(),
+        };
         if stage.sources.iter().zip(&stage.done).any(|(s, done)| *s == ContentSource::Objects && !done) {
             stage.open_index(target)?;
             stage.reusable = from_objects::reusable(deploy, base, &target.release.platform, &intact);
@@ -109,7 +120,7 @@ impl<'a> Stage<'a> {
         self.sources.iter().zip(&self.done).filter_map(unit).collect()
     }
 
-    /// Makes every file. A file that cannot be made from the tree or the pack is fetched in full, alone.
+    /// Makes every file; they are durable when it returns. A file that cannot be made from the tree or the pack is fetched in full, alone.
     pub(super) fn fill(&mut self, target: &mut Target<'_>, base: Option<&BaseRelease>) -> Result<RouteTaken, Error> {
         let planned_objects = self.sources.contains(&ContentSource::Objects);
         let used_pack = self.sources.iter().any(|s| matches!(s, ContentSource::Unit(_)));
@@ -122,6 +133,7 @@ impl<'a> Stage<'a> {
         self.fill_twins(target)?;
         let fell_back = self.done.iter().zip(&self.sources).any(|(done, s)| !done && *s != ContentSource::Objects);
         self.fill_objects(target)?;
+        self.flusher.wait()?;
         Ok(match (used_pack, planned_objects || fell_back) {
             (true, true) => RouteTaken::PackAndObjects,
             (true, false) => RouteTaken::Pack,
@@ -139,7 +151,7 @@ impl<'a> Stage<'a> {
                     self.fill_by_copy(number, &path, file, manifest)?;
                 }
                 ContentSource::Nothing => {
-                    let mut sink = Sink::new(self.staging);
+                    let mut sink = Sink::new(self.staging, &self.flusher);
                     sink.push(number, &manifest.rows()[self.rows[number]])?;
                     self.take(sink.finish()?, manifest);
                 }
@@ -159,7 +171,7 @@ impl<'a> Stage<'a> {
     ) -> Result<(), Error> {
         let Ok(mut file) = file else { return Ok(()) };
         let row = &manifest.rows()[self.rows[number]];
-        let mut sink = Sink::new(self.staging);
+        let mut sink = Sink::new(self.staging, &self.flusher);
         sink.push(number, row)?;
         match from_objects::copy(self.deploy, &mut file, path, row.digest.size, &mut sink) {
             Ok(()) => self.take(sink.finish()?, manifest),
@@ -177,7 +189,7 @@ impl<'a> Stage<'a> {
         base: &BaseRelease,
         manifest: &Manifest,
     ) -> Result<(), Error> {
-        let mut sink = Sink::new(self.staging);
+        let mut sink = Sink::new(self.staging, &self.flusher);
         for row in &pack.header.units()[unit].new_rows {
             match self.number_of(*row).filter(|number| !self.done[*number]) {
                 Some(number) => sink.push(number, &manifest.rows()[*row])?,
@@ -249,7 +261,7 @@ impl<'a> Stage<'a> {
         let number_of: BTreeMap<usize, usize> = rows.iter().copied().zip(numbers.iter().copied()).collect();
         let mut finished = Vec::new();
         from_objects::make(self.deploy, self.staging, index, &rows, reusable, |row, write| {
-            let mut sink = Sink::new(self.staging);
+            let mut sink = Sink::new(self.staging, &self.flusher);
             sink.push(number_of[&row], &target.manifest.rows()[row])?;
             write(&mut sink)?;
             finished.extend(sink.finish()?);
@@ -312,6 +324,7 @@ fn local_contents(intact: &BTreeSet<usize>, base: &Manifest) -> HashMap<Blake3, 
 /// Takes the bytes of several files one after the other, each into its staged file or nowhere.
 pub(super) struct Sink<'a> {
     staging: &'a Staging,
+    flusher: &'a Flusher,
     parts: std::collections::VecDeque<Part>,
     finished: Vec<(usize, bool)>,
     /// Writing failed: the disk is in trouble, not the content.
@@ -324,8 +337,8 @@ struct Part {
 }
 
 impl<'a> Sink<'a> {
-    fn new(staging: &'a Staging) -> Self {
-        Self { staging, parts: std::collections::VecDeque::new(), finished: Vec::new(), failed: false }
+    fn new(staging: &'a Staging, flusher: &'a Flusher) -> Self {
+        Self { staging, flusher, parts: std::collections::VecDeque::new(), finished: Vec::new(), failed: false }
     }
 
     /// The next bytes are those of `row`, staged as `number`.
@@ -341,7 +354,7 @@ impl<'a> Sink<'a> {
         self.parts.push_back(Part { left: size, file: None });
     }
 
-    /// Flushes what is complete; gives for each staged number whether it is as signed.
+    /// Hands on what is complete to be flushed; gives for each staged number whether it is as signed.
     fn finish(mut self) -> Result<Vec<(usize, bool)>, Error> {
         self.end_parts().map_err(|e| self.error(e))?;
         let missing = self.parts.into_iter().filter_map(|part| part.file.map(|(number, ..)| (number, false)));
@@ -359,7 +372,7 @@ impl<'a> Sink<'a> {
         while self.parts.front().is_some_and(|part| part.left == 0) {
             let part = self.parts.pop_front();
             if let Some((number, file, digest)) = part.and_then(|p| p.file) {
-                match file.finish(&digest) {
+                match file.check(&digest).and_then(|file| self.flusher.push(file)) {
                     Ok(()) => self.finished.push((number, true)),
                     Err(TreeError::Staged { .. }) => self.finished.push((number, false)),
                     Err(error) => {

@@ -1,11 +1,16 @@
 //! From the payload of a block to the raw pieces of its streams.
 
+use rayon::prelude::*;
+
 use super::PatchError;
 use crate::format::pack::codec::{Algorithm, StreamDecoder};
 use crate::format::pack::wire::Reader;
 
 /// Most raw bytes the streams of one block may have together.
 pub const BLOCK_RAW_MAX: u64 = 4 << 20;
+
+/// Payloads from this size on are decoded on several cores.
+const PARALLEL_BYTES: usize = 64 << 10;
 
 /// Decodes the payloads of a unit's blocks, in order.
 pub struct PieceDecoder {
@@ -29,9 +34,9 @@ impl PieceDecoder {
     /// The payload is cut, too long, or not what the codecs write.
     pub fn decode(&mut self, payload: &[u8]) -> Result<Vec<Vec<u8>>, PatchError> {
         let mut reader = Reader::new(payload);
-        let mut pieces = Vec::with_capacity(self.streams.len());
+        let mut parts = Vec::with_capacity(self.streams.len());
         let mut left = BLOCK_RAW_MAX;
-        for stream in &mut self.streams {
+        for stream in &self.streams {
             let stored_bytes = reader.varint()?;
             let raw_bytes = if matches!(stream, StreamDecoder::Stored) { stored_bytes } else { reader.varint()? };
             left = left.checked_sub(raw_bytes).ok_or(PatchError::Limit {
@@ -39,13 +44,16 @@ impl PieceDecoder {
                 limit: BLOCK_RAW_MAX,
                 found: raw_bytes.saturating_add(BLOCK_RAW_MAX - left),
             })?;
-            let stored = reader.bytes(stored_bytes)?;
             // Bounded above by what is left of 4 MiB.
-            pieces.push(stream.piece(stored, raw_bytes as usize)?);
+            parts.push((reader.bytes(stored_bytes)?, raw_bytes as usize));
         }
-        match reader.rest().len() as u64 {
-            0 => Ok(pieces),
-            bytes => Err(PatchError::Unused { of: "the payload", bytes }),
+        if !reader.is_empty() {
+            return Err(PatchError::Unused { of: "the payload", bytes: reader.rest().len() as u64 });
         }
+        let decode = |(stream, (stored, raw)): (&mut StreamDecoder, &(&[u8], usize))| Ok(stream.piece(stored, *raw)?);
+        if payload.len() < PARALLEL_BYTES {
+            return self.streams.iter_mut().zip(&parts).map(decode).collect();
+        }
+        self.streams.par_iter_mut().zip(&parts).map(decode).collect()
     }
 }

@@ -151,20 +151,20 @@ impl StagedFile {
     ///
     /// # Errors
     /// [`TreeError::Staged`] if the content is not `expected`; what the system says. The file is removed then.
-    pub fn finish(mut self, expected: &ContentDigest) -> Result<(), TreeError> {
-        let done = self.check(expected).and_then(|()| Ok(self.seal()?));
-        if done.is_err() {
-            // What failed is the answer; a file left over is hashed before it is ever used.
-            let _ = self.tree.fs().remove_file(&self.at);
-        }
-        done
+    pub fn finish(self, expected: &ContentDigest) -> Result<(), TreeError> {
+        self.check(expected)?.seal()
     }
 
-    fn check(&self, expected: &ContentDigest) -> Result<(), TreeError> {
+    /// The first half of [`Self::finish`]: checks size and BLAKE3.
+    ///
+    /// # Errors
+    /// [`TreeError::Staged`] if the content is not `expected`. The file is removed then.
+    pub fn check(self, expected: &ContentDigest) -> Result<CheckedFile, TreeError> {
         let blake3 = Blake3::from_bytes(*self.hasher.finalize().as_bytes());
         if self.written == expected.size && blake3 == expected.blake3 {
-            return Ok(());
+            return Ok(CheckedFile(self));
         }
+        self.remove();
         Err(TreeError::Staged {
             number: self.number,
             expected_size: expected.size,
@@ -177,6 +177,24 @@ impl StagedFile {
         let mode = if self.executable { EXECUTABLE_MODE } else { FILE_MODE };
         let sealed = self.file.flush().and_then(|()| self.file.set_mode(mode)).and_then(|()| self.file.sync());
         sealed.map_err(|e| FsError::io("flush", &self.at, e))
+    }
+
+    /// Removes what is not as it should be. What failed is the answer: a file left over is hashed before it is ever used.
+    fn remove(&self) {
+        let _ = self.tree.fs().remove_file(&self.at);
+    }
+}
+
+/// A staged file with the right content that is not durable yet.
+pub struct CheckedFile(StagedFile);
+
+impl CheckedFile {
+    /// The second half of [`StagedFile::finish`]: sets the mode and flushes.
+    ///
+    /// # Errors
+    /// What the system says. The file is removed then.
+    pub fn seal(mut self) -> Result<(), TreeError> {
+        Ok(self.0.seal().inspect_err(|_| self.0.remove())?)
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// Threads. [default: one a core]
     #[arg(long, value_name = "J")]
     jobs: Option<usize>,
+    /// Memory that patches may take together, in MiB; fewer are computed at once where it is scarce. [default: half of
+    /// the machine's]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
     /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 5]
     #[arg(long, value_name = "E")]
     effort: Option<u8>,
@@ -91,6 +95,7 @@ impl Args {
             keys: self.keys.clone(),
             bases: self.bases,
             jobs: self.jobs,
+            memory_mib: self.memory,
             effort: self.effort,
             minimum_build: self.minimum_build,
             expires_days: self.expires_days,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lamplighter_client::format::digest::Blake3;
 use tempfile::SpooledTempFile;
 
-use super::{PackBuildError, PackOptions};
+use super::{Budget, PackBuildError, PackOptions, default_memory_bytes};
 use crate::diff::{ENCODER_VERSION, Encoded};
 
 /// Encoded units up to this size stay in memory; larger ones go to the scratch directory.
@@ -42,18 +42,31 @@ impl CachedUnit {
 
 /// Patches computed so far. Shared by reference between threads; a patch that two of them need is computed by one
 /// while the other waits.
-#[derive(Default)]
 pub struct UnitCache {
+    budget: Budget,
     slots: Mutex<HashMap<Blake3, Slot>>,
 }
 
 type Slot = Arc<Mutex<Option<Arc<CachedUnit>>>>;
 
+impl Default for UnitCache {
+    /// As many patches at once as the machine has cores, in half of its memory.
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(Budget::new(jobs, default_memory_bytes()))
+    }
+}
+
 impl UnitCache {
     /// An empty cache. What it holds beyond memory lies in the scratch directories of the packs that were built with
     /// it, so those must outlive it.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(budget: Budget) -> Self {
+        Self { budget, slots: Mutex::default() }
+    }
+
+    /// What the patches of all packs share.
+    pub(super) const fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The unit under `key`, and whether it was there; else what `encode` gives.

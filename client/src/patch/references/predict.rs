@@ -7,6 +7,8 @@
 //!
 //! Publisher and client run the same steps in the same order, so both always predict the same.
 
+use rayon::prelude::*;
+
 use super::alignment::Alignment;
 use super::image::{Image, image_at};
 use super::operand::{KINDS, Kind, Place};
@@ -101,8 +103,15 @@ impl Predictor {
     /// Maps the targets of `found` by `alignment`.
     pub fn new(old: &[Image], new: &[NewImage], found: &[Found], alignment: &Alignment) -> Self {
         let (targets, unique) = unique_targets(old, found);
-        let mapper = Mapper { old, new, alignment };
-        let mapped = unique.into_iter().map(|target| mapper.map(target).unwrap_or(UNKNOWN)).collect();
+        let low = |image: &Image| image.span().map_or(0, |(low, _)| low);
+        let mapper = Mapper {
+            old_low: old.iter().map(low).collect(),
+            new_low: new.iter().map(|new| low(&new.image)).collect(),
+            old,
+            new,
+            alignment,
+        };
+        let mapped = unique.into_par_iter().map(|target| mapper.map(target).unwrap_or(UNKNOWN)).collect();
         let bound = |new: &NewImage| {
             let (low, span) = new.image.span().unwrap_or((0, 0));
             (low, u64::from(span), new.image.range.start)
@@ -192,7 +201,7 @@ fn unique_targets(old: &[Image], found: &[Found]) -> (Vec<u32>, Vec<Target>) {
         let class = (image as u64) << 1 | u64::from(found.kind.is_file_offset());
         keys.push((class << 32 | u64::from(found.target)) << 22 | index as u64);
     }
-    keys.sort_unstable();
+    keys.par_sort_unstable();
     let mut targets = vec![0; found.len()];
     let mut unique: Vec<Target> = Vec::new();
     let mut last = None;
@@ -208,6 +217,9 @@ fn unique_targets(old: &[Image], found: &[Found]) -> (Vec<u32>, Vec<Target>) {
 }
 
 struct Mapper<'a> {
+    /// Lowest address of each image.
+    old_low: Vec<u64>,
+    new_low: Vec<u64>,
     old: &'a [Image],
     new: &'a [NewImage],
     alignment: &'a Alignment,
@@ -224,7 +236,7 @@ impl Mapper<'_> {
                 (index as u64) << 32 | u64::from(u32::try_from(offset - self.new[index].image.range.start).ok()?),
             );
         }
-        let address = old.span()?.0 + u64::from(target);
+        let address = self.old_low[image] + u64::from(target);
         self.by_bytes(old, address).or_else(|| self.by_section(image, old, address))
     }
 
@@ -246,7 +258,7 @@ impl Mapper<'_> {
     }
 
     fn pack(&self, image: usize, address: u64) -> Option<u64> {
-        let (low, _) = self.new[image].image.span()?;
-        Some((image as u64) << 32 | u64::from(u32::try_from(address.checked_sub(low)?).ok()?))
+        let into = address.checked_sub(self.new_low[image])?;
+        Some((image as u64) << 32 | u64::from(u32::try_from(into).ok()?))
     }
 }

@@ -46,7 +46,9 @@ pub fn scan(bytes: &[u8], images: &[Image]) -> Vec<Found> {
         }
     }
     let parts: Vec<Vec<Found>> = jobs.par_iter().map(Job::run).collect();
-    let mut all = parts.concat();
+    let mut all = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    // One after the other, so that each part's memory is free for the next steps.
+    parts.into_iter().for_each(|part| all.extend(part));
     if !all.is_sorted_by_key(|found| found.offset) {
         all.sort_by_key(|found| found.offset);
     }

@@ -1,0 +1,81 @@
+//! Flushes staged files on threads of its own while the next ones are made: a flush waits for the disk, and several at
+//! once share one write of the file system's journal.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::error::Error;
+use crate::tree::{CheckedFile, TreeError};
+
+const THREADS: usize = 4;
+/// Files that wait, each open: some systems allow 256 in all.
+const WAITING_MAX: usize = 16;
+
+/// Takes files whose content is right and makes them durable.
+pub(super) struct Flusher {
+    queue: Option<SyncSender<CheckedFile>>,
+    threads: Vec<JoinHandle<()>>,
+    failed: Arc<Mutex<Option<TreeError>>>,
+}
+
+impl Flusher {
+    pub(super) fn new() -> Self {
+        let (queue, files) = sync_channel(WAITING_MAX);
+        let files = Arc::new(Mutex::new(files));
+        let failed = Arc::new(Mutex::new(None));
+        let threads = (0..THREADS).map(|_| {
+            let (files, failed) = (Arc::clone(&files), Arc::clone(&failed));
+            std::thread::spawn(move || flush_all(&files, &failed))
+        });
+        Self { threads: threads.collect(), queue: Some(queue), failed }
+    }
+
+    /// Takes a file; waits while too many are waiting.
+    ///
+    /// # Errors
+    /// An earlier one could not be flushed.
+    pub(super) fn push(&self, file: CheckedFile) -> Result<(), TreeError> {
+        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        match self.queue.as_ref().map(|queue| queue.send(file)) {
+            Some(Ok(())) => Ok(()),
+            // No thread is left to take it.
+            Some(Err(refused)) => refused.0.seal(),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything taken is durable. Nothing can be taken after that.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn wait(&mut self) -> Result<(), Error> {
+        self.close();
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn close(&mut self) {
+        self.queue = None;
+        // A thread that panicked has poisoned nothing that is looked at.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn flush_all(files: &Mutex<Receiver<CheckedFile>>, failed: &Mutex<Option<TreeError>>) {
+    loop {
+        let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(file) = next else { return };
+        if let Err(error) = file.seal() {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+}
