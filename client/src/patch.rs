@@ -24,7 +24,7 @@
 //! bytes. Nothing follows. Each stream is one continuous stream of its codec over all blocks of the unit, so blocks are
 //! applied in order from the first; the position in old is carried over too.
 //!
-//! MUST: the raw lengths of a block's pieces add up to at most 4 MiB; a run has at least one residue, and only the first
+//! MUST: the raw lengths of a block's pieces add up to at most 4 MiB, the LZMA dictionaries of a unit to at most 48 MiB; a run has at least one residue, and only the first
 //! run of a block may have no zeros; every piece is used up by the end of its block; the position stays within old;
 //! the new bytes are exactly as many as declared.
 //!
@@ -49,7 +49,7 @@ use crate::format::pack::{BLOCK_BYTES_MAX, DEFLATE, PLAIN, REFERENCES, Unit};
 
 use deflate::Deflate;
 pub use old::{Joined, OldBytes};
-pub use payload::{BLOCK_RAW_MAX, PieceDecoder};
+pub use payload::{BLOCK_RAW_MAX, DICTIONARIES_BYTES_MAX, PieceDecoder};
 use plain::Plain;
 use references::References;
 

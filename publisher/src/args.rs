@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Make an empty directory into a site: its first root says which keys may do what.
     Init(init::Args),
     /// Put a release into a site, prove every way to it, and move the channel.
-    BuildRelease(build_release::Args),
+    BuildRelease(Box<build_release::Args>),
     /// Move a channel to a build that is in the site already.
     Promote(promote::Args),
     /// Read a whole site and report everything that is wrong with it.

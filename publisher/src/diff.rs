@@ -93,8 +93,10 @@ pub fn encode(
         let (old_length, new_length) = (old.length, new.length);
         let old_bytes = read(&mut old, "old", 0, old_length)?;
         let new_bytes = read(&mut new, "new", 0, new_length)?;
-        if let Some(pairing) = references::Pairing::find(&old_bytes, &new_bytes, files) {
-            return references::encode(&old_bytes, &new_bytes, &pairing, effort, sink);
+        let pairing = references::Pairing::find(&old_bytes, &new_bytes, files);
+        let encode = |pairing| references::encode(&old_bytes, &new_bytes, &pairing, effort, sink);
+        if let Some(encoded) = pairing.map_or(Ok(None), encode)? {
+            return Ok(encoded);
         }
     }
     encode_within(effort.pass(), old, new, effort, sink)

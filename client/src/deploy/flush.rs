@@ -39,12 +39,9 @@ impl Flusher {
         if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
-        match self.queue.as_ref().map(|queue| queue.send(file)) {
-            Some(Ok(())) => Ok(()),
-            // No thread is left to take it.
-            Some(Err(refused)) => refused.0.seal(),
-            None => Ok(()),
-        }
+        let Some(queue) = &self.queue else { return file.seal() };
+        // Refused where no thread is left to take it.
+        queue.send(file).or_else(|refused| refused.0.seal())
     }
 
     /// Waits until everything taken is durable. Nothing can be taken after that.

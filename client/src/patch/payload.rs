@@ -9,12 +9,16 @@ use crate::format::pack::wire::Reader;
 /// Most raw bytes the streams of one block may have together.
 pub const BLOCK_RAW_MAX: u64 = 4 << 20;
 
+/// Most bytes the dictionaries of a unit's streams may have together.
+pub const DICTIONARIES_BYTES_MAX: u64 = 48 << 20;
 /// Payloads from this size on are decoded on several cores.
 const PARALLEL_BYTES: usize = 64 << 10;
 
 /// Decodes the payloads of a unit's blocks, in order.
 pub struct PieceDecoder {
     streams: Vec<StreamDecoder>,
+    /// Of the streams that have begun.
+    dictionary_bytes: u64,
 }
 
 impl PieceDecoder {
@@ -25,7 +29,7 @@ impl PieceDecoder {
     pub fn new(codecs: &[Algorithm]) -> Result<Self, PatchError> {
         let stream =
             |codec: &Algorithm| StreamDecoder::new(*codec)?.ok_or(PatchError::Unreadable { method: codec.number() });
-        Ok(Self { streams: codecs.iter().map(stream).collect::<Result<_, _>>()? })
+        Ok(Self { streams: codecs.iter().map(stream).collect::<Result<_, _>>()?, dictionary_bytes: 0 })
     }
 
     /// The raw piece of each stream.
@@ -45,7 +49,13 @@ impl PieceDecoder {
                 found: raw_bytes.saturating_add(BLOCK_RAW_MAX - left),
             })?;
             // Bounded above by what is left of 4 MiB.
-            parts.push((reader.bytes(stored_bytes)?, raw_bytes as usize));
+            let stored = reader.bytes(stored_bytes)?;
+            self.dictionary_bytes += stream.dictionary_bytes(stored);
+            parts.push((stored, raw_bytes as usize));
+        }
+        if self.dictionary_bytes > DICTIONARIES_BYTES_MAX {
+            let (limit, found) = (DICTIONARIES_BYTES_MAX, self.dictionary_bytes);
+            return Err(PatchError::Limit { what: "bytes of dictionaries", limit, found });
         }
         if !reader.is_empty() {
             return Err(PatchError::Unused { of: "the payload", bytes: reader.rest().len() as u64 });

@@ -18,7 +18,7 @@
 //! copy within one block holds all of it, it lies in a section of an image of new, and its target was mapped into that
 //! image. Predictions behind the last gap of a block are right.
 //!
-//! MUST: old and new have at most 1 GiB each; triples cover new exactly, and only the first may make nothing; everything a block brings is used by its end.
+//! MUST: old and new have at most 1 GiB each; there are at most 65,536 triples and one for every 16 bytes of new; triples cover new exactly, and only the first may make nothing; everything a block brings is used by its end.
 //!
 //! # Changelog
 //!
@@ -47,6 +47,15 @@ use page_hashes::PageHashes;
 
 /// Most bytes of old, and of new.
 pub const BYTES_MAX: u64 = 1 << 30;
+
+/// Triples that any unit may have, and bytes of new for each further one.
+const TRIPLES_BASE: u64 = 1 << 16;
+const TRIPLE_BYTES: u64 = 16;
+
+/// Most triples of a unit that makes `new_length` bytes.
+pub const fn triples_max(new_length: u64) -> u64 {
+    TRIPLES_BASE + new_length / TRIPLE_BYTES
+}
 
 /// Where the patch stands between blocks.
 pub(super) struct References {
@@ -129,6 +138,10 @@ impl References {
             }
             if made == 0 && !triples.is_empty() {
                 return Err(PatchError::Invalid { what: "a triple that makes nothing" });
+            }
+            let limit = triples_max(self.new_length);
+            if triples.len() as u64 == limit {
+                return Err(PatchError::Limit { what: "control triples", limit, found: limit + 1 });
             }
             *covered += made;
             triples.push(triple);

@@ -16,6 +16,8 @@ use super::{DiffError, Effort, Encoded};
 
 /// Streams up to this size are tried with both codecs, in raw bytes.
 const TRY_BOTH_BYTES: usize = 64 << 10;
+/// So are those that LZMA makes so many times smaller: it pays for long repetitions every 273 bytes.
+const TRY_BOTH_RATIO: usize = 32;
 /// Dictionary of streams that are not content, as a power of two.
 const SMALL_DICTIONARY_LOG: u8 = 21;
 
@@ -46,8 +48,8 @@ pub struct BlockWriter<'a> {
     sink: &'a mut dyn Write,
     /// The last block pushed: whether it is the only one is known only later.
     pending: Option<RawBlock>,
-    /// One encoder a stream, once there are several blocks.
-    streams: Option<Vec<StreamEncoder>>,
+    /// Codec and encoder of each stream, once there are several blocks.
+    streams: Option<Vec<(Algorithm, StreamEncoder)>>,
     blocks: Vec<BlockInfo>,
 }
 
@@ -75,7 +77,7 @@ impl<'a> BlockWriter<'a> {
                 return self.write_only(&block);
             }
         }
-        let codecs = vec![self.codec_of_many(); self.roles.len()];
+        let codecs = self.streams.iter().flatten().map(|(codec, _)| *codec).collect();
         Ok(self.encoded(codecs))
     }
 
@@ -83,21 +85,18 @@ impl<'a> BlockWriter<'a> {
         Encoded { method: self.method, parameters: Vec::new(), codecs, blocks: self.blocks }
     }
 
-    const fn codec_of_many(&self) -> Algorithm {
-        if self.effort.uses_lzma() { LZMA } else { ZSTD }
-    }
-
-    /// Writes one of several blocks.
+    /// Writes one of several blocks. The first one chooses the codecs.
     fn write(&mut self, block: &RawBlock) -> Result<(), DiffError> {
-        let codec = self.codec_of_many();
-        let open = |role: &Role| StreamEncoder::new(codec, *role, self.effort, None);
-        let streams = match &mut self.streams {
-            Some(streams) => streams,
-            none => none.insert(self.roles.iter().map(open).collect::<Result<_, _>>()?),
-        };
+        if self.streams.is_none() {
+            let open = |(raw, role): (&Vec<u8>, &Role)| {
+                let codec = codec_of_many(raw, *role, self.effort)?;
+                Ok((codec, StreamEncoder::new(codec, *role, self.effort, None)?))
+            };
+            self.streams = Some(block.iter().zip(self.roles).map(open).collect::<Result<_, CodecError>>()?);
+        }
         let mut payload = Vec::new();
-        for (raw, encoder) in block.iter().zip(streams) {
-            put_piece(&mut payload, codec, raw.len(), &encoder.piece(raw)?);
+        for (raw, (codec, encoder)) in block.iter().zip(self.streams.iter_mut().flatten()) {
+            put_piece(&mut payload, *codec, raw.len(), &encoder.piece(raw)?);
         }
         self.emit(&payload)
     }
@@ -121,17 +120,34 @@ impl<'a> BlockWriter<'a> {
     }
 }
 
+/// The codec of a stream of several pieces, by its first one.
+fn codec_of_many(raw: &[u8], role: Role, effort: Effort) -> Result<Algorithm, CodecError> {
+    if !effort.uses_lzma() {
+        return Ok(ZSTD);
+    }
+    // A sample tells long repetitions.
+    let sample = &raw[..raw.len().min(TRY_BOTH_BYTES)];
+    let (codec, packed) = smallest(sample, role, effort)?;
+    Ok(if codec == ZSTD && packed.len() * TRY_BOTH_RATIO < sample.len() { ZSTD } else { LZMA })
+}
+
 /// A stream that is one piece, by the codec that makes it smallest.
 pub(super) fn smallest(raw: &[u8], role: Role, effort: Effort) -> Result<(Algorithm, Vec<u8>), CodecError> {
     let mut best = (STORED, raw.to_vec());
-    let zstd = !effort.uses_lzma() || raw.len() <= TRY_BOTH_BYTES;
-    let candidates = [(ZSTD, zstd), (LZMA, effort.uses_lzma())];
-    for (codec, _) in candidates.into_iter().filter(|(_, tried)| *tried && !raw.is_empty()) {
+    if raw.is_empty() {
+        return Ok(best);
+    }
+    let mut attempt = |codec| -> Result<usize, CodecError> {
         let packed = StreamEncoder::new(codec, role, effort, Some(raw.len()))?.piece(raw)?;
-        let raw_length = if best.0 == STORED { varint_length(raw.len()) } else { 0 };
-        if packed.len() + raw_length < best.1.len() {
+        let (length, raw_length) = (packed.len(), if best.0 == STORED { varint_length(raw.len()) } else { 0 });
+        if length + raw_length < best.1.len() {
             best = (codec, packed);
         }
+        Ok(length)
+    };
+    let lzma_bytes = if effort.uses_lzma() { Some(attempt(LZMA)?) } else { None };
+    if lzma_bytes.is_none_or(|bytes| raw.len() <= TRY_BOTH_BYTES || bytes * TRY_BOTH_RATIO < raw.len()) {
+        attempt(ZSTD)?;
     }
     Ok(best)
 }

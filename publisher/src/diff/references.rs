@@ -16,6 +16,7 @@ use lamplighter_client::patch::references::alignment::{Alignment, Segment};
 use lamplighter_client::patch::references::image::Image;
 use lamplighter_client::patch::references::predict::Predictor;
 use lamplighter_client::patch::references::scan::scan;
+use lamplighter_client::patch::references::triples_max;
 
 use super::effort::Pass;
 use super::windowing::{self, Part};
@@ -36,14 +37,15 @@ pub struct Files {
     pub twins: Vec<Option<usize>>,
 }
 
-/// Encodes the patch from `old` to `new`, whose images are paired by `pairing`.
+/// Encodes the patch from `old` to `new`, whose images are paired by `pairing`; nothing where its copies are too many and
+/// too short for this method.
 pub(super) fn encode(
     old: &[u8],
     new: &[u8],
     pairing: &Pairing,
     effort: Effort,
     sink: &mut dyn Write,
-) -> Result<Encoded, DiffError> {
+) -> Result<Option<Encoded>, DiffError> {
     let new_images: Vec<Image> = pairing.layout.new_images.iter().map(|new| new.image.clone()).collect();
     let tables = signature::page_tables(new, &new_images);
     let new = &*signature::without_hashes(new, &tables);
@@ -59,10 +61,14 @@ pub(super) fn encode(
         let masked_new = mask::masked(new, &new_found, mask::own_targets(&new_images, &new_found));
         segments = align(&masked_old, &masked_new, *pass)?;
     }
+    // One for what comes before the first copy.
+    if segments.len() as u64 + 1 > triples_max(new.len() as u64) {
+        return Ok(None);
+    }
     let mut emitter = emit::Emitter::new(old, new, pairing, &tables, predictor(&segments), effort, sink);
     emitter.plan(&segments)?;
     emitter.make(&segments)?;
-    emitter.finish()
+    emitter.finish().map(Some)
 }
 
 /// Copies in the order of new. Long equal runs are taken out first, so that the cost follows what changed.

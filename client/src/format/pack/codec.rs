@@ -103,6 +103,14 @@ impl StreamDecoder {
         })
     }
 
+    /// Bytes of the dictionary that decoding `stored`, the next piece, would take memory for.
+    pub fn dictionary_bytes(&self, stored: &[u8]) -> u64 {
+        match self {
+            Self::Lzma(stream) => stream.dictionary_bytes(stored),
+            Self::Stored | Self::Zstd(_) => 0,
+        }
+    }
+
     /// Decodes one piece of exactly `raw_length` bytes, which the caller has bounded.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ pub const DICTIONARY_LOG_MIN: u8 = 16;
 /// See [`DICTIONARY_LOG_MIN`].
 pub const DICTIONARY_LOG_MAX: u8 = 25;
 
-/// The decoder takes memory for its dictionary as it is told, so it is told no more than a piece can fill.
+/// Decodes the pieces of one LZMA2 stream in order.
 #[derive(Default)]
 pub struct LzmaStream {
     /// None before the first byte.
@@ -17,6 +17,14 @@ pub struct LzmaStream {
 }
 
 impl LzmaStream {
+    /// Bytes of the dictionary that decoding `stored`, the next piece, would take memory for.
+    pub fn dictionary_bytes(&self, stored: &[u8]) -> u64 {
+        match (&self.decoder, stored) {
+            (None, [log @ DICTIONARY_LOG_MIN..=DICTIONARY_LOG_MAX, ..]) => 1 << log,
+            _ => 0,
+        }
+    }
+
     /// Decodes one piece of exactly `raw_length` bytes, which the caller has bounded.
     ///
     /// # Errors
