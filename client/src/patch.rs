@@ -24,9 +24,9 @@
 //! bytes. Nothing follows. Each stream is one continuous stream of its codec over all blocks of the unit, so blocks are
 //! applied in order from the first; the position in old is carried over too.
 //!
-//! MUST: the raw lengths of a block's pieces add up to at most 4 MiB, the LZMA dictionaries of a unit to at most 48 MiB; a run has at least one residue, and only the first
-//! run of a block may have no zeros; every piece is used up by the end of its block; the position stays within old;
-//! the new bytes are exactly as many as declared.
+//! MUST: the raw lengths of a block's pieces add up to at most 4 MiB, the LZMA dictionaries of a unit to at most 48 MiB; a
+//! run has at least one residue, and only the first run of a block may have no zeros; every piece is used up by the end
+//! of its block; the position stays within old; the new bytes are exactly as many as declared.
 //!
 //! # Changelog
 //!

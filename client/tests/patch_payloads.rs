@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use lamplighter_client::format::pack::codec::{Algorithm, STORED, ZSTD, ZstdEncoder};
+use lamplighter_client::format::pack::codec::{Algorithm, LZMA, STORED, ZSTD, ZstdEncoder};
 use lamplighter_client::format::pack::wire::put_varint;
 use lamplighter_client::format::pack::{PLAIN, Unit};
 use lamplighter_client::patch::control::{Triple, put_triples};
@@ -173,4 +173,16 @@ proptest! {
             prop_assert_eq!(new.len() as u64, new_length);
         }
     }
+}
+
+#[test]
+fn dictionaries_are_bounded_before_memory_is_taken() {
+    let payload = |logs: [u8; 4]| {
+        let piece = |log: u8| [2, 1, log, 0];
+        logs.map(piece).concat()
+    };
+    let error = decode(LZMA, &[payload([25, 16, 24, 16])], 1).expect_err("too much").to_string();
+    assert!(error.contains("for bytes of dictionaries, found"), "{error}");
+    let error = decode(LZMA, &[payload([25, 16, 23, 16])], 1).expect_err("no stream of LZMA").to_string();
+    assert!(!error.contains("dictionaries"), "{error}");
 }

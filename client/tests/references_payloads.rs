@@ -14,6 +14,7 @@ use lamplighter_client::patch::control::{Triple, put_triples};
 use lamplighter_client::patch::references::image::{Contents, Image, Machine, Section};
 use lamplighter_client::patch::references::page_hashes::{PageTable, put_tables};
 use lamplighter_client::patch::references::scan::scan;
+use lamplighter_client::patch::references::triples_max;
 use proptest::prelude::*;
 
 const IMAGE: &str = "elf-x86_64";
@@ -369,4 +370,21 @@ proptest! {
         }
         let _ = frozen.decode();
     }
+}
+
+#[test]
+fn triples_are_bounded_by_what_they_make() {
+    let setting = Setting::new();
+    let new_length = 100_000;
+    let most = triples_max(new_length);
+    let decode = |count: u64| {
+        let control = triples(&vec![(1, 0, -1); count as usize]);
+        let block = Block { control, layout: varints(&[0]), ..Block::default() };
+        let mut decoder = UnitDecoder::new(&unit(1), setting.old.len() as u64, new_length, Cursor::new(Vec::new()))
+            .expect("readable");
+        decoder.block(&block.payload(), &mut &setting.old[..], &mut Vec::new())
+    };
+    decode(most).expect("as many as may be");
+    let error = decode(most + 1).expect_err("one more").to_string();
+    assert!(error.contains(&format!("expected at most {most} for control triples")), "{error}");
 }
