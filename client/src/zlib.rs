@@ -6,9 +6,9 @@
 //! 1.2.3, whatever size of pieces it is fed with. This module is that function.
 //!
 //! It follows the design of zlib's `deflate.c` and `trees.c` (Jean-loup Gailly, Mark Adler; zlib licence), written anew
-//! for one purpose: no other program's memory layout, flush modes, preset dictionaries or stored level. [`window`]
-//! finds matches as zlib does, with the hash chains, limits and lazy evaluation of each level; [`block`] gathers the
-//! symbols of a block and writes it in the shortest of the three forms; [`huffman`] builds the code trees.
+//! for one purpose: no other program's memory layout, flush modes, preset dictionaries or stored level. `window`
+//! finds matches as zlib does, with the hash chains, limits and lazy evaluation of each level; `block` gathers the
+//! symbols of a block and writes it in the shortest of the three forms; `huffman` builds the code trees.
 //!
 //! A stream that another compressor made (zopfli, libdeflate, zlib-ng at most levels) has no settings here.
 //!

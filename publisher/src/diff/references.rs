@@ -1,8 +1,8 @@
 //! Patches of executables by method *references* ([`lamplighter_client::patch::references`]).
 //!
-//! [`pairing`] finds the images on both sides and which continues which. New is aligned with old by its bytes; [`mask`]
+//! `pairing` finds the images on both sides and which continues which. New is aligned with old by its bytes; `mask`
 //! then replaces every operand by what it points to, mapped by that alignment, so that code that only moved becomes
-//! equal, and the images are aligned once more. What a client can compute is left out ([`signature`]). [`emit`] writes down what the client needs besides the alignment.
+//! equal, and the images are aligned once more. What a client can compute is left out (`signature`). `emit` writes down what the client needs besides the alignment.
 
 mod emit;
 mod mask;
