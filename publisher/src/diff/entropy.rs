@@ -77,7 +77,10 @@ impl<'a> BlockWriter<'a> {
                 return self.write_only(&block);
             }
         }
-        let codecs = self.streams.iter().flatten().map(|(codec, _)| *codec).collect();
+        // Without a block there is nothing to code.
+        let none = || vec![STORED; self.roles.len()];
+        let codecs =
+            self.streams.as_ref().map_or_else(none, |streams| streams.iter().map(|(codec, _)| *codec).collect());
         Ok(self.encoded(codecs))
     }
 
