@@ -1,6 +1,7 @@
 //! Flushes staged files on threads of its own while the next ones are made: a flush waits for the disk, and several at
 //! once share one write of the file system's journal.
 
+use std::any::Any;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -49,21 +50,26 @@ impl Flusher {
     /// # Errors
     /// The first failure.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
-        self.close();
+        if let Some(panic) = self.close() {
+            // Its file is not durable, so the update must not go on.
+            std::panic::resume_unwind(panic);
+        }
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn close(&mut self) {
+    /// Lets the threads end; gives what one of them panicked with.
+    fn close(&mut self) -> Option<Box<dyn Any + Send>> {
         self.queue = None;
-        // A thread that panicked has poisoned nothing that is looked at.
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        let ends: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        ends.into_iter().find_map(Result::err)
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        self.close();
+        // An update that ends early has its own error.
+        let _ = self.close();
     }
 }
 

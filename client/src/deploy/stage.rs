@@ -120,7 +120,8 @@ impl<'a> Stage<'a> {
         self.sources.iter().zip(&self.done).filter_map(unit).collect()
     }
 
-    /// Makes every file; they are durable when it returns. A file that cannot be made from the tree or the pack is fetched in full, alone.
+    /// Makes every file; they are durable when it returns. A file that cannot be made from the tree or the pack is fetched
+    /// in full, alone.
     pub(super) fn fill(&mut self, target: &mut Target<'_>, base: Option<&BaseRelease>) -> Result<RouteTaken, Error> {
         let planned_objects = self.sources.contains(&ContentSource::Objects);
         let used_pack = self.sources.iter().any(|s| matches!(s, ContentSource::Unit(_)));

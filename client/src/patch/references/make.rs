@@ -119,7 +119,7 @@ impl Maker {
         let end = self.old_at + length;
         let mut index = self.predictor.first_from(self.old_at);
         while self.old_at < end {
-            // A step ends at a reference's end or behind some thousand bytes without one.
+            // A step is what lies before the next reference that is copied whole, and then that.
             let step_end = match self.predictor.reference(index) {
                 Some((at, kind)) if at + kind.length() as u64 <= end => at,
                 _ => end,
