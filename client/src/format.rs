@@ -22,6 +22,7 @@ pub mod head;
 pub mod journal;
 pub mod layout;
 pub mod manifest;
+pub mod notes;
 pub mod objects;
 pub mod pack;
 pub mod path;
