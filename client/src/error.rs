@@ -7,6 +7,7 @@ use crate::download::DownloadError;
 use crate::format::digest::Blake3;
 use crate::format::document::DocumentError;
 use crate::format::manifest::ManifestError;
+use crate::format::notes::NotesError;
 use crate::format::objects::{ObjectError, ObjectsError};
 use crate::format::pack::PackError;
 use crate::format::path::RelPath;
@@ -48,6 +49,8 @@ pub enum Error {
     Manifest { name: String, source: ManifestError },
     #[error("{name}: {source}")]
     ObjectsIndex { name: String, source: ObjectsError },
+    #[error("{name}: {source}")]
+    Notes { name: String, source: NotesError },
     #[error("{0}")]
     Object(#[from] ObjectError),
     #[error("{name}: {source}")]
@@ -116,7 +119,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal_class(refusal),
             Self::Manifest { source: ManifestError::TooOld { .. }, .. } => Class::TooOld,
-            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Object(_) => Class::NotTrusted,
+            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Notes { .. } | Self::Object(_) => Class::NotTrusted,
             Self::Pack { .. } | Self::PackManifest { .. } | Self::Patch { .. } => Class::NotTrusted,
             Self::WrongContent { .. } | Self::PinnedRoot { .. } => Class::NotTrusted,
             Self::Download(DownloadError::Cancelled) => Class::Cancelled,
