@@ -68,7 +68,17 @@ impl Network {
         let mut sources: Vec<Arc<dyn Source>> = vec![source::open(location, &self.http)?];
         // One that cannot be opened is no reason to stop.
         sources.extend(mirrors.iter().filter_map(|url| source::open(url, &self.http).ok()));
-        Ok(Downloader::new(sources, self.retry.clone(), self.cancel.clone(), self.progress.clone()))
+        Ok(self.downloader_of(sources))
+    }
+
+    /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
+        let opened = source::open(location, &self.http);
+        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(source::Unreachable::new(location, error)))])
+    }
+
+    fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {
+        Downloader::new(sources, self.retry.clone(), self.cancel.clone(), self.progress.clone())
     }
 }
 

@@ -118,7 +118,16 @@ impl Updater {
 
     /// A downloader for `from`, or for the site, and mirrors.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
+        self.network().downloader(from.unwrap_or(&self.settings.site), mirrors)
+    }
+
+    /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(super) fn patient_downloader(&self) -> Downloader {
+        self.network().patient_downloader(&self.settings.site)
+    }
+
+    fn network(&self) -> Network {
         let Config { http, retry, progress, cancel, .. } = self.config.clone();
-        Network { http, retry, progress, cancel }.downloader(from.unwrap_or(&self.settings.site), mirrors)
+        Network { http, retry, progress, cancel }
     }
 }
