@@ -16,11 +16,7 @@ use crate::trust::{self, Documents, Facts, Judgement, Need, Pin, Refusal, TrustS
 ///
 /// # Errors
 /// The site cannot be reached or is not to be trusted.
-pub(crate) fn consult(
-    facts: &Facts<'_>,
-    downloader: &Downloader,
-    progress: &dyn Progress,
-) -> Result<Judgement, Error> {
+pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn Progress) -> Result<Judgement, Error> {
     progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
     let mut documents = Documents::default();
     loop {
@@ -86,13 +82,7 @@ impl Network {
 pub(crate) fn pin(settings: &Settings, root: Vec<u8>, floor_build: u64) -> Result<Pin, Refusal> {
     // The pinned root cannot have been issued after this client was made: a lower bound of the time.
     let parsed: Root = trust::pinned_root(&root)?;
-    Ok(Pin {
-        app: settings.app.clone(),
-        platform: settings.platform.clone(),
-        root,
-        floor_build,
-        built: parsed.issued,
-    })
+    Ok(Pin { app: settings.app.clone(), platform: settings.platform.clone(), root, floor_build, built: parsed.issued })
 }
 
 /// A state for an install that remembers nothing yet, with a private bucket of its own.

@@ -123,7 +123,9 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal_class(refusal),
             Self::Manifest { source: ManifestError::TooOld { .. }, .. } => Class::TooOld,
-            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Notes { .. } | Self::Object(_) => Class::NotTrusted,
+            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Notes { .. } | Self::Object(_) => {
+                Class::NotTrusted
+            }
             Self::Pack { .. } | Self::PackManifest { .. } | Self::Patch { .. } => Class::NotTrusted,
             Self::WrongContent { .. } | Self::PinnedRoot { .. } => Class::NotTrusted,
             Self::Download(DownloadError::Cancelled) => Class::Cancelled,

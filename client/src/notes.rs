@@ -6,8 +6,8 @@
 
 mod clean;
 
-pub use crate::format::notes::{NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::format::notes::parse;
+pub use crate::format::notes::{NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::format::release::{Notes, Release};
 pub use clean::cleaned;
 
@@ -115,8 +115,11 @@ mod tests {
 
     #[test]
     fn only_skipped_builds_are_news_and_they_come_cleaned() {
-        let section =
-            |build: u64| NotesSection { build, version: format!("{build}\u{202e}.0"), text: format!("\x1b[31m{build}\n") };
+        let section = |build: u64| NotesSection {
+            build,
+            version: format!("{build}\u{202e}.0"),
+            text: format!("\x1b[31m{build}\n"),
+        };
         let file = to_bytes(&[5, 4, 2, 1].map(section));
         let builds = |installed, offered| -> Vec<u64> {
             news(&file, installed, offered).expect("a good file").iter().map(|s| s.build).collect()

@@ -71,7 +71,9 @@ pub enum NotesError {
         "the text of build {build} is not in the canonical form: no CR, no blank line or byte order mark at its start, no white space at its end"
     )]
     Text { build: u64 },
-    #[error("line {line} begins with `<!-- build `, which separates the sections of a notes file; write it another way")]
+    #[error(
+        "line {line} begins with `<!-- build `, which separates the sections of a notes file; write it another way"
+    )]
     MarkerInText { line: usize },
     #[error("the version {version:?} cannot stand above release notes: it contains `>`")]
     Version { version: String },
@@ -130,7 +132,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<NotesSection>, NotesError> {
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let number = index + 1;
         if line.starts_with(MARKER_START) {
-            let (build, version) = marker(line).ok_or_else(|| NotesError::Marker { line: number, found: short(line) })?;
+            let (build, version) =
+                marker(line).ok_or_else(|| NotesError::Marker { line: number, found: short(line) })?;
             if let Some(last) = sections.last() {
                 check_text(last)?;
                 if build >= last.build {
@@ -207,10 +210,10 @@ mod tests {
     fn the_example_is_read_and_written_back() {
         let example = "<!-- build 7 version 1.2.0 -->\n* Opens files twice as fast.\n<!-- build 5 version 1.1 (b), x -->\n* Says *hello*.\n\n  <!-- build 3 -->\n";
         let sections = parse(example.as_bytes()).expect("the example");
-        assert_eq!(sections.iter().map(|s| (s.build, s.version.as_str())).collect::<Vec<_>>(), [
-            (7, "1.2.0"),
-            (5, "1.1 (b), x")
-        ]);
+        assert_eq!(
+            sections.iter().map(|s| (s.build, s.version.as_str())).collect::<Vec<_>>(),
+            [(7, "1.2.0"), (5, "1.1 (b), x")]
+        );
         assert_eq!(sections[1].text, "* Says *hello*.\n\n  <!-- build 3 -->\n");
         assert_eq!(to_bytes(&sections), example.as_bytes());
         assert_eq!(sections.iter().map(NotesSection::length).sum::<u64>(), example.len() as u64);

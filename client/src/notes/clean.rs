@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn people_who_do_not_write_in_ascii_can_read_theirs() {
-        for text in ["می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧", "क्\u{200d}ष", "Größe – “naïve” 日本語 🇪🇺 ❤\u{fe0f}", "שלום"] {
+        for text in
+            ["می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧", "क्\u{200d}ष", "Größe – “naïve” 日本語 🇪🇺 ❤\u{fe0f}", "שלום"]
+        {
             assert_eq!(cleaned(text), text);
         }
         assert_eq!(cleaned("a\u{200d}b\u{200c}\u{200d}é\u{200c}"), "abé");

@@ -45,7 +45,14 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let _ = ctrlc::set_handler(move || on_signal.cancel());
     let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
     let http = HttpOptions { proxy, ..HttpOptions::default() };
-    Config { tree: tree.tree, state: tree.state, http, retry: RetryPolicy::default(), progress: output.progress(), cancel }
+    Config {
+        tree: tree.tree,
+        state: tree.state,
+        http,
+        retry: RetryPolicy::default(),
+        progress: output.progress(),
+        cancel,
+    }
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {
