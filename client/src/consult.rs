@@ -6,8 +6,10 @@ use crate::download::{Downloader, RetryPolicy};
 use crate::error::Error;
 use crate::format::head::HEAD_BYTES_MAX;
 use crate::format::layout;
+use crate::format::release::Release;
 use crate::format::root::{ROOT_BYTES_MAX, Root};
 use crate::format::settings::Settings;
+use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
 use crate::source::{self, HttpOptions, Source};
 use crate::trust::{self, Documents, Facts, Judgement, Need, Pin, Refusal, TrustState, Verdict};
@@ -47,6 +49,28 @@ fn warn_of_root(judgement: &Judgement, progress: &dyn Progress) {
         let text = format!("the newest root expires at {expires}");
         progress.event(Event::Notice { code: "root_expires", subject: "root", text: &text });
     }
+}
+
+/// What is new in `release` for who has `installed`, in the language nearest to `language`; nothing if it has no notes.
+///
+/// Who has nothing installed is told of this build alone: nothing else is news to him.
+///
+/// # Errors
+/// The file cannot be fetched, or breaks the rules of its format.
+pub(crate) fn notes(
+    release: &Release,
+    installed: Option<u64>,
+    language: &str,
+    downloader: &Downloader,
+) -> Result<Vec<NotesSection>, Error> {
+    let Some(chosen) = notes::choose(release, language) else { return Ok(Vec::new()) };
+    let name = layout::notes(release.build, &release.platform, &chosen.language);
+    let broken = |source| Error::Notes { name: name.clone(), source };
+    if chosen.file.length > NOTES_BYTES_MAX {
+        return Err(broken(NotesError::TooLong { found: chosen.file.length }));
+    }
+    let file = downloader.exact(&name, chosen.file.length, &chosen.file.blake3)?;
+    notes::news(&file, installed.unwrap_or(release.build - 1), release.build).map_err(broken)
 }
 
 /// How sources are opened and used.

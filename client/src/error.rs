@@ -91,6 +91,10 @@ pub enum Error {
     NothingStaged { path: PathBuf },
     #[error("{path} has no earlier release to go back to: the installed one is confirmed, or is the first")]
     NoPrevious { path: PathBuf },
+    #[error("build {build} is not one file, which the program {path} could become")]
+    NotOneFile { build: u64, path: PathBuf },
+    #[error("{path} was changed by somebody else during its update, and was left so")]
+    ChangedMeanwhile { path: PathBuf },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -139,6 +143,7 @@ impl Error {
                 Class::Usage
             }
             Self::NoRecord { .. } | Self::DamagedRecord { .. } => Class::Damaged,
+            Self::NotOneFile { .. } | Self::ChangedMeanwhile { .. } => Class::Other,
             Self::NoPack { .. } | Self::NothingStaged { .. } | Self::NoPrevious { .. } => Class::Other,
             Self::Cancelled => Class::Cancelled,
         }

@@ -1,8 +1,8 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
 use super::*;
-use crate::consult::{Network, consult, fresh_state};
-use crate::notes::{self, NOTES_BYTES_MAX, NotesSection};
+use crate::consult::{self, Network, consult, fresh_state};
+use crate::notes::NotesSection;
 use crate::trust::Judgement;
 
 impl Updater {
@@ -69,18 +69,8 @@ impl Updater {
         let downloader = self.downloader(None, &[])?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
-        let release = &offer.release;
-        let Some(chosen) = notes::choose(release, language) else { return Ok(Vec::new()) };
-        let name = layout::notes(release.build, &release.platform, &chosen.language);
-        let broken = |source| Error::Notes { name: name.clone(), source };
-        if chosen.file.length > NOTES_BYTES_MAX {
-            return Err(broken(notes::NotesError::TooLong { found: chosen.file.length }));
-        }
         let downloader = self.downloader(None, &judgement.mirrors)?;
-        let file = downloader.exact(&name, chosen.file.length, &chosen.file.blake3)?;
-        // Who has nothing installed is told of the newest build alone: to him nothing is news and everything is new.
-        let above = installed.map_or(release.build - 1, |installed| installed.build);
-        notes::news(&file, above, release.build).map_err(broken)
+        consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
     }
 
     /// A published release by its build, verified by the release role.
