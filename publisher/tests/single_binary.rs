@@ -15,6 +15,9 @@ use world::{APP, PLATFORM, World, noise, text, write};
 
 const STAMP: &[u8] = b"single_binary build 0000000";
 
+/// How well the publisher works is seen elsewhere.
+const QUICKLY: &[&str] = &["--effort", "1", "--no-proof"];
+
 /// The example's bytes, built once with the profile of this test.
 fn example() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
@@ -29,7 +32,13 @@ fn example() -> &'static [u8] {
             let value: serde_json::Value = serde_json::from_str(line).ok()?;
             value["executable"].as_str().filter(|path| path.contains("single_binary")).map(PathBuf::from)
         };
-        fs::read(lines.lines().find_map(artifact).expect("an executable")).expect("readable")
+        let built = lines.lines().find_map(artifact).expect("an executable");
+        // Without debugging information, as programs are released.
+        let dir = tempfile::tempdir().expect("a directory");
+        let released = dir.path().join("released");
+        let stripped = Command::new("strip").arg("-o").arg(&released).arg(built).status().expect("strip runs");
+        assert!(stripped.success());
+        fs::read(released).expect("readable")
     })
 }
 
@@ -42,14 +51,42 @@ fn stamped(build: u64) -> Vec<u8> {
     bytes
 }
 
-/// A publisher, and a user's directory with the program and files of others.
+/// A publisher that has published builds 1 to 3, with the site after each as `after-<build>`. The tests share its work.
+fn publisher() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let world = World::new();
+        for build in 1..=3 {
+            let input = world.input(build, &[("demo", &stamped(build))]);
+            fs::set_permissions(input.join("demo"), fs::Permissions::from_mode(0o755)).expect("a mode");
+            world.publish(build, &input, QUICKLY);
+            copy(&world.site(), &world.path(&format!("after-{build}")));
+        }
+        world
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.path().strip_prefix(from).expect("below"));
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).expect("made");
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+/// A site of one's own, and a user's directory with the program and files of others.
 struct Desk(World);
 
 impl Desk {
     /// Builds 1 to `last` are published; the user has build 1, under a name of his own.
     fn new(last: u64) -> Self {
-        let desk = Self(World::new());
-        (1..=last).for_each(|build| desk.publish(build));
+        let desk = Self(World { dir: tempfile::tempdir().expect("a directory") });
+        copy(&publisher().path("keys"), &desk.0.path("keys"));
+        desk.publish(last);
         desk.put(&stamped(1));
         write(&desk.dir().join("neighbour.txt"), b"not ours");
         write(&desk.dir().join("demo"), b"the release calls its file so, and this is another");
@@ -57,9 +94,8 @@ impl Desk {
     }
 
     fn publish(&self, build: u64) {
-        let input = self.0.input(build, &[("demo", &stamped(build))]);
-        fs::set_permissions(input.join("demo"), fs::Permissions::from_mode(0o755)).expect("a mode");
-        self.0.publish(build, &input, &[]);
+        let _ = fs::remove_dir_all(self.0.site());
+        copy(&publisher().path(&format!("after-{build}")), &self.0.site());
     }
 
     fn dir(&self) -> PathBuf {
@@ -186,8 +222,7 @@ fn where_nothing_true_can_be_had_the_program_stays_as_it_is() {
 #[test]
 fn a_release_with_the_same_content_changes_nothing() {
     let desk = Desk::new(1);
-    let input = desk.0.path("input-1");
-    desk.0.publish(2, &input, &[]);
+    desk.0.publish(2, &publisher().path("input-1"), QUICKLY);
     assert!(desk.run(&["update"]).contains("nothing to do: UpToDate"));
     desk.expect(1);
 }
@@ -196,7 +231,7 @@ fn a_release_with_the_same_content_changes_nothing() {
 fn a_release_that_is_a_tree_is_refused() {
     let desk = Desk::new(1);
     let input = desk.0.input(2, &[("demo", &stamped(2)), ("data.txt", b"more")]);
-    desk.0.publish(2, &input, &[]);
+    desk.0.publish(2, &input, &[QUICKLY, &["--bases", "0"]].concat());
     let output = desk.settings(Command::new(desk.app()).arg("update")).output().expect("the program runs");
     assert!(!output.status.success() && said(&output).contains("is not one file"), "{}", said(&output));
     desk.expect(1);
