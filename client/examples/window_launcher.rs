@@ -67,8 +67,7 @@ fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result
         progress: Arc::new(Silent),
         cancel: Cancel::default(),
     };
-    let settings =
-        Settings { check_minimum: true, run_in_local: false, check_for_updates: true, resources: RESOURCES };
+    let settings = Settings { check_minimum: true, run_in_local: false, check_for_updates: true, resources: RESOURCES };
     let setup = Setup {
         config: config.clone(),
         settings,
