@@ -95,6 +95,12 @@ pub enum Error {
     NotOneFile { build: u64, path: PathBuf },
     #[error("{path} was changed by somebody else during its update, and was left so")]
     ChangedMeanwhile { path: PathBuf },
+    #[error("neither the new release nor the installed one in {path} has a patcher that works here")]
+    NoPatcher { path: PathBuf },
+    #[error("{what} is not what the app left for the patcher: expected {expected}, found {found}; nothing was changed")]
+    Handover { what: &'static str, expected: String, found: String },
+    #[error("{path} is still in use by process {}; the update is finished at the next start", list(pids))]
+    StillRunning { path: PathBuf, pids: Vec<u32> },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -145,9 +151,16 @@ impl Error {
             Self::NoRecord { .. } | Self::DamagedRecord { .. } => Class::Damaged,
             Self::NotOneFile { .. } | Self::ChangedMeanwhile { .. } => Class::Other,
             Self::NoPack { .. } | Self::NothingStaged { .. } | Self::NoPrevious { .. } => Class::Other,
+            Self::NoPatcher { .. } => Class::Other,
+            Self::Handover { .. } => Class::NotTrusted,
+            Self::StillRunning { .. } => Class::Locked,
             Self::Cancelled => Class::Cancelled,
         }
     }
+}
+
+fn list(pids: &[u32]) -> String {
+    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn refusal_class(refusal: &Refusal) -> Class {

@@ -365,6 +365,7 @@ mod tests {
             issued: Time::from_seconds(0),
             minimum_build: 0,
             entry: None,
+            patcher: None,
             minimum_os: None,
             manifest: file("9"),
             objects: file("o"),

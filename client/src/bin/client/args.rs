@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -30,10 +31,20 @@ pub(crate) enum Command {
     Check(Check),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
+    /// Look for new releases from time to time and stage them: the next start of the app commits.
+    Watch(Watch),
     /// Compare every file of the tree with its manifest.
     Verify(Verify),
     /// Bring every file of the tree back to what its manifest says.
     Heal(Heal),
+    /// Start the app: finish or undo what was interrupted, update if you agree, run it, and go back if it never works.
+    Launch(Launch),
+    /// Say that the installed release works: the way back to the one before is closed.
+    Confirm(TreeArgs),
+    /// Go back to the last confirmed release, without the site.
+    Rollback(TreeArgs),
+    /// Take the app away; files of yours stay.
+    Uninstall(TreeArgs),
     /// Show what is installed and where it comes from.
     Status(TreeArgs),
 }
@@ -102,8 +113,76 @@ pub(crate) struct Update {
     /// Follow this channel from now on.
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
+    /// Do all but the commit, which comes with the next start or the next update.
+    #[arg(long)]
+    pub(crate) stage_only: bool,
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// What becomes of the app's files at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Files {
+    /// They are taken as they are.
+    Leave,
+    /// Compare them with the manifest and fetch what differs.
+    Verify,
+    /// Fetch all of them, whatever is there.
+    Afresh,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Launch {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Update without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Do not look for updates.
+    #[arg(long)]
+    pub(crate) no_update: bool,
+    /// What to do with the app's files before it runs.
+    #[arg(long, value_enum, default_value = "leave")]
+    pub(crate) files: Files,
+    /// A new release is taken to work once it has run this long, or has ended well.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) confirm_after: u64,
+    /// Exit code by which the app asks to be updated and started again.
+    #[arg(long, value_name = "CODE", default_value_t = 85)]
+    pub(crate) restart_code: i32,
+    /// What the app is started with.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Time between two rounds, such as 90s, 30m, 6h or 1d; a minute at least, and a fifth more or less by chance.
+    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Make one round and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_seconds = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 0,
+    };
+    let number = digits.parse::<u32>().ok().filter(|_| unit_seconds > 0);
+    let number = number.ok_or_else(|| "expected a number and s, m, h or d, such as 6h".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * unit_seconds))
 }
 
 #[derive(Debug, ClapArgs)]
