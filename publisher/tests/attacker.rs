@@ -210,11 +210,10 @@ fn who_sits_in_between_gets_no_wrong_byte_installed_and_cannot_stop_an_update_fo
     });
     let [under_attack, refused, altered] =
         [&score.under_attack, &score.refused, &*score.altered_answers].map(|n| n.load(Ordering::Relaxed));
-    println!(
-        "{UPDATES} updates, {under_attack} of them under attack; {refused} runs refused; {altered} answers altered"
-    );
     let at_work = altered > 2 * UPDATES && refused > UPDATES / 10 && under_attack > UPDATES / 2;
-    assert!(at_work, "the attacker must be felt, and not be everywhere");
+    let found =
+        format!("{UPDATES} updates, {under_attack} under attack; {refused} runs refused; {altered} answers altered");
+    assert!(at_work, "the attacker must be felt, and not be everywhere: {found}");
 }
 
 /// Signs the head of the channel anew, with `mirrors`.

@@ -16,6 +16,9 @@
 //! Offsets in faults count bytes of the *answer's body*, but for [`Fault::Flip`], which names a byte of the file, so that
 //! it is wrong in whatever range is asked for.
 
+// Test programs of both crates take what they need.
+#![allow(dead_code, unreachable_pub)]
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
