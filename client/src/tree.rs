@@ -91,7 +91,7 @@ impl Tree {
             }
         };
         let fs = fs::system(&root, &state)?;
-        Ok(Self::with_fs(fs, &root, &state))
+        Ok(Self::with_fs(fs, fs::plain(&root), fs::plain(&state)))
     }
 
     /// A tree on any implementation of [`Fs`]; the paths are only shown to people.

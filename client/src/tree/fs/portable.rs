@@ -5,8 +5,9 @@
 //! * A link planted between the look and the use would be followed: who can do that can write to the tree anyway.
 //! * Files have no modes, and no number that the standard library tells.
 //! * A program that runs, and a file another program holds, cannot be replaced but can be renamed: it is moved to `trash/`
-//!   in the state directory and removed at a later start. Whatever else is refused is tried again for about nine seconds,
-//!   since scanners and indexers let go soon.
+//!   in the state directory and removed at a later start. Where not even that is allowed, the call is tried again for about
+//!   nine seconds, since scanners and indexers let go soon, and then fails as [`FsError::Held`]. A refusal that may as well
+//!   be a missing right is tried again for a second and a half.
 //! * Flushing a directory is tried and not relied on.
 
 use std::ffi::OsString;
@@ -22,9 +23,10 @@ use super::{
 };
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
-const TRIES_MAX: u32 = 10;
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Waits between tries while another program holds a file: 9.15 s in all.
+const HELD_WAITS_MS: [u64; 9] = [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000];
+/// How many of them are spent on a refusal that may not end: 1.55 s.
+const DENIED_WAITS: usize = 5;
 const TRASH: &str = "trash";
 const PROBE: &str = ".lamplighter-probe";
 
@@ -112,31 +114,87 @@ impl PortableFs {
 
     fn empty_trash(&self) {
         let Ok(entries) = fs::read_dir(self.state.join(TRASH)) else { return };
-        // What still runs stays until a later start.
-        entries.flatten().for_each(|entry| drop(fs::remove_file(entry.path())));
+        for path in entries.flatten().map(|entry| entry.path()) {
+            // What still runs stays until a later start.
+            if fs::remove_file(&path).is_err_and(|e| is_held(&e)) {
+                make_writable(&path);
+                let _ = fs::remove_file(&path);
+            }
+        }
         let _ = fs::remove_dir(self.state.join(TRASH));
     }
 }
 
-/// Another program has the file, or runs it. Sharing and lock violations have no kind of their own.
-fn is_held(error: &io::Error) -> bool {
-    const SHARING_VIOLATION: i32 = 32;
-    const LOCK_VIOLATION: i32 = 33;
-    let violation = matches!(error.raw_os_error(), Some(SHARING_VIOLATION | LOCK_VIOLATION));
-    error.kind() == io::ErrorKind::PermissionDenied || (cfg!(windows) && violation)
+/// Older systems remove nothing that is marked read-only.
+fn make_writable(path: &Path) {
+    if let Ok(found) = fs::symlink_metadata(path)
+        && found.permissions().readonly()
+    {
+        let mut permissions = found.permissions();
+        #[cfg_attr(unix, allow(clippy::permissions_set_readonly_false, reason = "it is an attribute on Windows"))]
+        permissions.set_readonly(false);
+        let _ = fs::set_permissions(path, permissions);
+    }
 }
 
-/// Tries again while another program holds the file, at growing distances.
-fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES_MAX {
-        match call() {
-            Err(e) if is_held(&e) && cfg!(windows) => std::thread::sleep(wait),
-            result => return result,
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
+/// Why a call was refused that may be allowed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// Another program holds the file, and lets nobody else have it.
+    Held,
+    /// Another program runs it or is about to let go of it; or a right is missing.
+    Denied,
+}
+
+/// Sharing and lock violations have no kind of their own.
+fn refusal(error: &io::Error) -> Option<Refusal> {
+    const SHARING_VIOLATION: i32 = 32;
+    const LOCK_VIOLATION: i32 = 33;
+    match error.raw_os_error() {
+        Some(SHARING_VIOLATION | LOCK_VIOLATION) if cfg!(windows) => Some(Refusal::Held),
+        _ if error.kind() == io::ErrorKind::PermissionDenied => Some(Refusal::Denied),
+        _ => None,
     }
-    call()
+}
+
+fn is_held(error: &io::Error) -> bool {
+    refusal(error).is_some()
+}
+
+/// Milliseconds to wait before the call is made once more, after it failed `failures` times; nothing to give up.
+fn wait_ms(refusal: Option<Refusal>, failures: usize) -> Option<u64> {
+    let waits_max = match refusal? {
+        Refusal::Held => HELD_WAITS_MS.len(),
+        Refusal::Denied => DENIED_WAITS,
+    };
+    HELD_WAITS_MS[..waits_max].get(failures - 1).copied()
+}
+
+/// Makes the call `name`, and again at growing distances while another program holds the file.
+fn patiently<T>(name: &'static str, place: &Place, mut call: impl FnMut() -> io::Result<T>) -> Result<T, FsError> {
+    let (mut failures, mut waited_ms) = (0, 0);
+    loop {
+        let error = match call() {
+            Ok(done) => return Ok(done),
+            Err(e) => e,
+        };
+        failures += 1;
+        let why = refusal(&error).filter(|_| cfg!(windows));
+        match wait_ms(why, failures) {
+            Some(ms) => {
+                std::thread::sleep(Duration::from_millis(ms));
+                waited_ms += ms;
+            }
+            None => return Err(failed(name, place, waited_ms, error)),
+        }
+    }
+}
+
+fn failed(call: &'static str, place: &Place, waited_ms: u64, source: io::Error) -> FsError {
+    match refusal(&source) {
+        Some(Refusal::Held) => FsError::Held { call, place: place.clone(), waited_ms, source },
+        _ => FsError::io(call, place, source),
+    }
 }
 
 fn metadata_of(metadata: &fs::Metadata) -> Metadata {
@@ -172,24 +230,25 @@ fn options() -> OpenOptions {
     options
 }
 
-fn look_at(path: &Path) -> io::Result<Entry> {
+fn look_at(path: &Path, place: &Place) -> Result<Entry, FsError> {
+    let error = |e: io::Error| FsError::io("open", place, e);
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata_of(&metadata),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
-        Err(e) => return Err(e),
+        Err(e) => return Err(error(e)),
     };
     Ok(match metadata.kind {
         FileKind::Directory => Entry::Directory(metadata),
         FileKind::Special => Entry::Special(metadata),
         FileKind::Link => {
-            let destination = fs::read_link(path)?;
+            let destination = fs::read_link(path).map_err(error)?;
             Entry::Link(destination.to_string_lossy().replace('\\', "/").into_bytes(), metadata)
         }
         FileKind::File => {
-            let file = patiently(|| options().read(true).open(path))?;
-            let opened = metadata_of(&file.metadata()?);
+            let file = patiently("open", place, || options().read(true).open(path))?;
+            let opened = metadata_of(&file.metadata().map_err(error)?);
             if opened.kind != FileKind::File {
-                return Err(io::Error::other("it changed while it was opened"));
+                return Err(error(io::Error::other("it changed while it was opened")));
             }
             Entry::File(Box::new(PortableFile(file)), opened)
         }
@@ -243,7 +302,7 @@ struct PortableDirectory {
 
 impl Directory for PortableDirectory {
     fn look(&self, name: &std::ffi::OsStr) -> Result<Entry, FsError> {
-        look_at(&self.path.join(name)).map_err(|e| FsError::io("open", &self.place.entry(name), e))
+        look_at(&self.path.join(name), &self.place.entry(name))
     }
 
     fn metadata(&self, name: &std::ffi::OsStr) -> Result<Option<Metadata>, FsError> {
@@ -264,7 +323,7 @@ impl Fs for PortableFs {
         if self.found(at)?.is_none() {
             return Ok(Entry::Absent);
         }
-        look_at(&self.path(at)?).map_err(|e| FsError::io("open", at, e))
+        look_at(&self.path(at)?, at)
     }
 
     fn directory(&self, at: &Place) -> Result<Option<Box<dyn Directory>>, FsError> {
@@ -287,6 +346,9 @@ impl Fs for PortableFs {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, FsError> {
+        #[cfg(windows)]
+        return fs4::available_space(&self.tree).map(Some).map_err(|e| FsError::io("measure", &Place::tree_root(), e));
+        #[cfg(not(windows))]
         Ok(None)
     }
 
@@ -295,7 +357,7 @@ impl Fs for PortableFs {
         let probe = self.path(&at.entry(PROBE))?;
         let _ = fs::remove_file(&probe);
         drop(OpenOptions::new().write(true).create_new(true).open(&probe).map_err(error)?);
-        patiently(|| fs::remove_file(&probe)).map_err(error)
+        patiently("write in", at, || fs::remove_file(&probe))
     }
 
     fn probe_file(&self, at: &Place) -> Result<(), FsError> {
@@ -304,7 +366,7 @@ impl Fs for PortableFs {
             use std::os::windows::fs::OpenOptionsExt;
             const DELETE: u32 = 0x0001_0000;
             let path = self.path(at)?;
-            patiently(|| options().access_mode(DELETE).open(&path)).map_err(|e| FsError::io("replace", at, e))?;
+            patiently("replace", at, || options().access_mode(DELETE).open(&path))?;
         }
         let _ = at;
         Ok(())
@@ -355,8 +417,8 @@ impl Fs for PortableFs {
 
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
         let path = self.path(at)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
-        Ok(Box::new(PortableFile(file.map_err(|e| FsError::io("create", at, e))?)))
+        let file = patiently("create", at, || OpenOptions::new().write(true).create_new(true).open(&path))?;
+        Ok(Box::new(PortableFile(file)))
     }
 
     fn create_dir(&self, at: &Place, _: u32) -> Result<(), FsError> {
@@ -371,26 +433,25 @@ impl Fs for PortableFs {
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
         let (from_path, to_path) = (self.path(from)?, self.path(to)?);
-        patiently(|| fs::hard_link(&from_path, &to_path)).map_err(|e| FsError::io("link", from, e))
+        patiently("link", from, || fs::hard_link(&from_path, &to_path))
     }
 
     fn rename(&self, from: &Place, to: &Place, existing: Existing) -> Result<(), FsError> {
         let (from_path, to_path) = (self.path(from)?, self.path(to)?);
-        let error = |e: io::Error| FsError::io("rename to", to, e);
         if existing == Existing::Refuse && self.found(to)?.is_some() {
-            return Err(error(io::ErrorKind::AlreadyExists.into()));
+            return Err(FsError::io("rename to", to, io::Error::from(io::ErrorKind::AlreadyExists)));
         }
-        patiently(|| self.replace(&from_path, &to_path)).map_err(error)
+        patiently("rename to", to, || self.replace(&from_path, &to_path))
     }
 
     fn remove_file(&self, at: &Place) -> Result<(), FsError> {
         let path = self.path(at)?;
-        patiently(|| self.remove(&path)).map_err(|e| FsError::io("remove", at, e))
+        patiently("remove", at, || self.remove(&path))
     }
 
     fn remove_dir(&self, at: &Place) -> Result<(), FsError> {
-        let path = self.path(at)?;
-        fs::remove_dir(path).map_err(|e| FsError::io("remove directory", at, e))
+        // Not patiently: a directory that a program is in may stay.
+        fs::remove_dir(self.path(at)?).map_err(|e| failed("remove directory", at, 0, e))
     }
 
     fn set_mode(&self, _: &Place, _: u32) -> Result<(), FsError> {
@@ -399,8 +460,8 @@ impl Fs for PortableFs {
 
     fn sync_file(&self, at: &Place) -> Result<(), FsError> {
         let path = self.path(at)?;
-        let file = patiently(|| options().read(true).write(true).open(&path));
-        file.and_then(|file| file.sync_all()).map_err(|e| FsError::io("flush", at, e))
+        let file = patiently("flush", at, || options().read(true).write(true).open(&path))?;
+        file.sync_all().map_err(|e| FsError::io("flush", at, e))
     }
 
     fn sync_dir(&self, at: &Place) -> Result<(), FsError> {
