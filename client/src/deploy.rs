@@ -26,7 +26,7 @@ use crate::format::manifest::Manifest;
 use crate::format::path::RelPath;
 use crate::plan::{self, Change, Costs, Difference, OnDisk};
 use crate::progress::{Cancel, Event, Phase, Progress};
-use crate::tree::{Kept, Record, Transaction, TreeLock};
+use crate::tree::{Kept, Record, Staging, Transaction, TreeLock};
 use crate::trust::VerifiedRelease;
 
 pub use directory::deploy_directory;
@@ -54,6 +54,62 @@ pub enum Route {
     ObjectsOnly,
     /// A pack, and objects only for files that differ from their base.
     PackOnly,
+    /// What the previous release left ([`crate::tree`]), and objects for what it did not.
+    Back,
+    /// Every file in full from the site, whatever the tree holds.
+    Afresh,
+}
+
+/// What a deployment is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// The release the tree is brought to.
+    pub release: &'a VerifiedRelease,
+    /// What the tree is updated from.
+    pub base: Option<&'a BaseRelease>,
+    /// Which way content may come.
+    pub route: Route,
+    /// Look at every row, as healing does, and not only at those in which base and target differ.
+    pub everything: bool,
+    /// The target's manifest, where it is at hand; taken if it is the one the release names.
+    pub manifest: Option<&'a [u8]>,
+}
+
+impl Order<'_> {
+    /// Name of its staging directory: the same update, resumed after a restart, has the same.
+    pub fn key(&self) -> String {
+        let base = self.base.map_or(Blake3::of(b""), |b| b.manifest_blake3);
+        let joined = [*self.release.release.manifest.blake3.as_bytes(), *base.as_bytes()].concat();
+        Blake3::of(&joined).to_string()[..32].to_owned()
+    }
+}
+
+/// A deployment of which everything but the commit is done. What it staged is durable and found again by the same order.
+#[derive(Debug)]
+pub struct Staged {
+    staging: Staging,
+    to: Record,
+    survey: Survey,
+    target: Manifest,
+    route: RouteTaken,
+    costs: Costs,
+}
+
+impl Staged {
+    /// Where the staged contents lie.
+    pub fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    /// The record that the commit installs.
+    pub fn record(&self) -> &Record {
+        &self.to
+    }
+
+    /// What the plan said it would cost.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
+    }
 }
 
 /// How a deployment went.
@@ -115,6 +171,7 @@ pub struct Deploy<'a> {
 }
 
 /// What looking at the tree came to.
+#[derive(Debug)]
 struct Survey {
     differences: Vec<Difference>,
     /// What the disk holds at each of them.
@@ -123,36 +180,47 @@ struct Survey {
 }
 
 impl Deploy<'_> {
-    /// Brings the tree to `release`.
-    ///
-    /// With `base`, only rows in which base and target differ are looked at, unless `everything` asks for every row, as
-    /// healing does, or the base was recognised rather than recorded.
+    /// Brings the tree to a release: [`Self::stage`] and [`Self::commit`].
     ///
     /// # Errors
     /// Whatever stops it. Up to the commit nothing the app can see has changed, and what was fetched is kept for the
     /// next time.
-    pub fn run(
-        &self,
-        release: &VerifiedRelease,
-        base: Option<&BaseRelease>,
-        route: Route,
-        everything: bool,
-    ) -> Result<DeployReport, Error> {
+    pub fn run(&self, order: &Order<'_>) -> Result<DeployReport, Error> {
+        self.commit(self.stage(order)?, order)
+    }
+
+    /// Plans, fetches and builds everything the order needs; the app may run and sees nothing of it.
+    ///
+    /// With a base, only rows in which base and target differ are looked at, unless the order asks for every row, or the
+    /// base was recognised rather than recorded.
+    ///
+    /// # Errors
+    /// Whatever stops it; what was fetched is kept for the next time.
+    pub fn stage(&self, order: &Order<'_>) -> Result<Staged, Error> {
         self.progress.event(Event::Started { phase: Phase::Plan, total_bytes: 0 });
-        let staging = self.lock.staging(&staging_key(release, base))?;
-        let mut target = Target::open(self, release, base, route, &staging)?;
-        let survey = self.survey(base, &target.manifest, everything)?;
-        let mut stage = Stage::plan(self, &target, base, &survey, &staging)?;
+        let staging = self.lock.staging(&order.key())?;
+        let mut target = Target::open(self, order, &staging)?;
+        let survey = self.survey(order.base, &target.manifest, order.everything)?;
+        let mut stage = Stage::plan(self, &target, order.base, &survey, &staging, order.route)?;
         let costs = stage.costs(&target, &survey);
         self.announce(&costs)?;
 
         self.progress.event(Event::Started { phase: Phase::Download, total_bytes: costs.fetch_bytes });
-        let route = stage.fill(&mut target, base)?;
+        let route = stage.fill(&mut target, order.base)?;
+        drop(stage);
+        let to = Record { release: order.release.bytes.clone(), manifest: target.manifest_bytes };
+        Ok(Staged { staging, to, survey, target: target.manifest, route, costs })
+    }
 
+    /// Changes the tree to what was staged for the same order.
+    ///
+    /// # Errors
+    /// Whatever stops it; the tree is as before or as after ([`TreeLock::commit`]).
+    pub fn commit(&self, staged: Staged, order: &Order<'_>) -> Result<DeployReport, Error> {
         self.progress.event(Event::Started { phase: Phase::Commit, total_bytes: 0 });
         self.stop_if_asked()?;
-        let ops = ops::operations(&survey, base.map(|b| &b.manifest), &target.manifest, &stage.numbers());
-        let to = Record { release: release.bytes.clone(), manifest: target.manifest_bytes };
+        let Staged { staging, to, survey, target, route, costs } = staged;
+        let ops = ops::operations(&survey, order.base.map(|b| &b.manifest), &target);
         let from = self.lock.record()?;
         // A tree that is as it should be is not written to.
         let kept_aside = if ops.is_empty() && from.as_ref() == Some(&to) {
@@ -162,8 +230,8 @@ impl Deploy<'_> {
             self.lock.commit(Transaction { from, to, ops, staging }, self.progress)?.kept
         };
         Ok(DeployReport {
-            build: release.release.build,
-            version: release.release.version.clone(),
+            build: order.release.release.build,
+            version: order.release.release.version.clone(),
             route,
             costs,
             requests: self.downloader.requests(),
@@ -230,11 +298,4 @@ impl Survey {
         };
         self.changes.iter().filter_map(path).collect()
     }
-}
-
-/// The same update, resumed after a restart, has the same key.
-fn staging_key(release: &VerifiedRelease, base: Option<&BaseRelease>) -> String {
-    let base = base.map_or(Blake3::of(b""), |b| b.manifest_blake3);
-    let joined = [*release.release.manifest.blake3.as_bytes(), *base.as_bytes()].concat();
-    Blake3::of(&joined).to_string()[..32].to_owned()
 }

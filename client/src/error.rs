@@ -84,6 +84,10 @@ pub enum Error {
     NoRecord { path: PathBuf },
     #[error("the record of what is installed in {path} is damaged: {reason}; run adopt")]
     DamagedRecord { path: PathBuf, reason: String },
+    #[error("nothing is staged for {path}; run update or stage it first")]
+    NothingStaged { path: PathBuf },
+    #[error("{path} has no earlier release to go back to: the installed one is confirmed, or is the first")]
+    NoPrevious { path: PathBuf },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -130,7 +134,7 @@ impl Error {
                 Class::Usage
             }
             Self::NoRecord { .. } | Self::DamagedRecord { .. } => Class::Damaged,
-            Self::NoPack { .. } => Class::Other,
+            Self::NoPack { .. } | Self::NothingStaged { .. } | Self::NoPrevious { .. } => Class::Other,
             Self::Cancelled => Class::Cancelled,
         }
     }

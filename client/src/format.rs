@@ -20,6 +20,7 @@ pub mod digest;
 pub mod document;
 pub mod head;
 pub mod journal;
+pub mod launch;
 pub mod layout;
 pub mod manifest;
 pub mod objects;

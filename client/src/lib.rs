@@ -17,6 +17,7 @@ pub mod deploy;
 pub mod download;
 pub mod error;
 pub mod format;
+pub mod launch;
 pub mod patch;
 pub mod plan;
 pub mod progress;

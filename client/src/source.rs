@@ -59,6 +59,30 @@ pub trait Source: Send + Sync {
     fn describe(&self) -> String;
 }
 
+/// A source that could not be opened; every request gives the reason.
+#[derive(Debug)]
+pub struct Unreachable {
+    site: String,
+    error: SourceError,
+}
+
+impl Unreachable {
+    /// The source `site`, which failed to open with `error`.
+    pub fn new(site: &str, error: SourceError) -> Self {
+        Self { site: site.to_owned(), error }
+    }
+}
+
+impl Source for Unreachable {
+    fn open(&self, _: &str, _: Option<ByteRange>, _: Kind) -> Result<Body, SourceError> {
+        Err(self.error.clone())
+    }
+
+    fn describe(&self) -> String {
+        self.site.clone()
+    }
+}
+
 /// Why a file could not be read from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {

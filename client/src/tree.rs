@@ -19,9 +19,12 @@
 //!                           written, .done when it is over, .abandoned if nobody could follow it
 //! staging/<key>/<n>         new contents, verified; also where a resumed update finds them
 //! staging/<key>/partial/    downloads in progress
+//! staging/<key>/record/     what the update leads to; there once everything is staged
 //! backup/<key>/<n>          old contents: hard links, so no data is copied
 //! kept/<n>/<path>           what belonged to the user and stood in the way
 //! installed/release, installed/manifest.csv     the record: what the tree is; switched by the transaction
+//! previous/                 the release before: its record and what the tree no longer has of it
+//! programs/<digest>/<name>  programs of the release that run from outside the tree
 //! trash/                    on Windows: files that were running when they were replaced
 //! ```
 //!
@@ -36,6 +39,8 @@ mod error;
 pub mod fs;
 mod layout;
 mod order;
+mod previous;
+mod programs;
 mod recover;
 pub mod scan;
 mod stage;
@@ -52,7 +57,7 @@ use crate::format::path::{RelPath, STATE_DIR};
 
 pub use error::TreeError;
 pub use recover::Recovery;
-pub use stage::{CheckedFile, StagedFile, Staging};
+pub use stage::{CheckedFile, StagedFile, StagedUpdate, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
 
 use fs::{Entry, Fs, FsError, LockGuard, Place, ReadFile};

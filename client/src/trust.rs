@@ -161,6 +161,8 @@ pub enum Idle {
     Halted,
     /// The offered build is marked bad.
     BadBuild(u64),
+    /// The offered build did not prove itself on this machine, or the user went back from it.
+    FailedHere(u64),
     /// This install's bucket is not yet part of the rollout.
     NotYetRolledOut {
         /// This install's bucket, 0–999.

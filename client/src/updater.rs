@@ -3,13 +3,15 @@
 //! [`Updater`] joins trust, planning, download and tree. It keeps its settings, the pinned root and what it has believed in
 //! the state directory of the tree.
 
+mod back;
 mod session;
+mod staged;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::deploy::{BaseRelease, Deploy, DeployReport, Route};
+use crate::deploy::{BaseRelease, Deploy, DeployReport, Order, Route};
 use crate::download::{Downloader, RetryPolicy};
 use crate::error::Error;
 use crate::format::digest::Blake3;
@@ -26,6 +28,10 @@ use crate::tree::scan::{self, Depth, Finding, Found};
 use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
 use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
+
+pub use back::{STARTS_MAX, Start};
+use staged::update_order;
+pub use staged::{Prepared, StageOutcome};
 
 /// Names of the files kept in the state directory.
 const SETTINGS: &str = "settings";
@@ -196,7 +202,13 @@ impl Updater {
         updater.write_origin(&lock, origin)?;
         updater.remember(&lock, judgement.state)?;
         let downloader = updater.downloader(None, &judgement.mirrors)?;
-        let report = updater.deploy(&lock, &downloader).run(&release, None, Route::Cheapest, true)?;
+        let report = updater.deploy(&lock, &downloader).run(&Order {
+            release: &release,
+            base: None,
+            route: Route::Cheapest,
+            everything: true,
+            manifest: None,
+        })?;
         Ok(Outcome::Done(Box::new(report)))
     }
 
@@ -283,6 +295,9 @@ impl Updater {
             }
         }
         match judgement.verdict {
+            Verdict::Available(release) if self.launch_state()?.failed.contains(&release.build) => {
+                Ok(CheckOutcome::Idle(Idle::FailedHere(release.build)))
+            }
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
             }
@@ -297,30 +312,49 @@ impl Updater {
     /// Whatever stops it; the tree is as before or as after, and what was fetched is kept for the next time.
     pub fn update(&self, from: Option<&str>) -> Result<Outcome, Error> {
         let lock = self.begin()?;
+        match self.offer(&lock, from)? {
+            Offered::Idle(idle) => Ok(Outcome::Idle(idle)),
+            Offered::Release { release, base, downloader } => {
+                let (deploy, order) = (self.deploy(&lock, &downloader), update_order(&release, base.as_ref()));
+                let staged = deploy.stage(&order)?;
+                self.open_way_back(&lock)?;
+                Ok(Outcome::Done(Box::new(deploy.commit(staged, &order)?)))
+            }
+        }
+    }
+
+    /// What the channel offers this tree, and from where it is to be fetched.
+    fn offer(&self, lock: &TreeLock, from: Option<&str>) -> Result<Offered, Error> {
         let state = self.state()?;
         let record = self.record(&state)?;
         let installed = record.as_ref().map(InstalledRecord::installed);
         let downloader = self.downloader(from, &[])?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
-        self.remember(&lock, judgement.state)?;
+        self.remember(lock, judgement.state)?;
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
         }
         let release = match judgement.verdict {
-            Verdict::Offer(release) => release,
-            Verdict::Idle(idle) => return Ok(Outcome::Idle(idle)),
+            Verdict::Offer(release) => *release,
+            Verdict::Idle(idle) => {
+                if matches!(idle, Idle::Halted | Idle::BadBuild(_)) {
+                    lock.discard_staging()?;
+                }
+                return Ok(Offered::Idle(idle));
+            }
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
         };
+        if self.launch_state()?.failed.contains(&release.release.build) {
+            return Ok(Offered::Idle(Idle::FailedHere(release.release.build)));
+        }
         let content =
             if judgement.mirrors.is_empty() { None } else { Some(self.downloader(from, &judgement.mirrors)?) };
         let downloader = content.unwrap_or(downloader);
-        let deploy = self.deploy(&lock, &downloader);
         let base = match record {
             Some(record) => Some(record.base),
-            None => deploy.recognise(&release.release)?.map(|recognised| recognised.base),
+            None => self.deploy(lock, &downloader).recognise(&release.release)?.map(|recognised| recognised.base),
         };
-        let report = deploy.run(&release, base.as_ref(), Route::Cheapest, false)?;
-        Ok(Outcome::Done(Box::new(report)))
+        Ok(Offered::Release { release, base, downloader })
     }
 
     /// Compares every listed file with the installed manifest, by BLAKE3 and with `crc` by the CRC pair too.
@@ -367,7 +401,19 @@ impl Updater {
         }
         let record = self.required_record()?;
         let downloader = self.downloader(from, &[])?;
-        self.deploy(&lock, &downloader).run(&record.release, Some(&record.base), Route::ObjectsOnly, true)
+        self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly))
+    }
+
+    /// Fetches every listed file in full again, whatever is on disk, and replaces what differs. Until all of it is there
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// No record; whatever stops it.
+    pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
+        let lock = self.begin()?;
+        let record = self.required_record()?;
+        let downloader = self.downloader(None, &[])?;
+        self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))
     }
 
     /// What is known without asking the site.
@@ -427,6 +473,17 @@ impl InstalledRecord {
     fn installed(&self) -> Installed {
         Installed { build: self.release.release.build, manifest: self.base.manifest_blake3 }
     }
+}
+
+/// What a channel offers one tree.
+enum Offered {
+    Release { release: VerifiedRelease, base: Option<BaseRelease>, downloader: Downloader },
+    Idle(Idle),
+}
+
+/// Every row of what is recorded, to be as recorded.
+fn healing(record: &InstalledRecord, route: Route) -> Order<'_> {
+    Order { release: &record.release, base: Some(&record.base), route, everything: true, manifest: None }
 }
 
 /// A directory made for a new tree; taken away again, if it is empty, unless kept.

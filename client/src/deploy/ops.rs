@@ -1,19 +1,12 @@
 //! Changes of a plan as operations of a transaction.
 
-use std::collections::BTreeMap;
-
 use super::Survey;
 use crate::format::manifest::{Kind, Manifest, Row};
 use crate::plan::{Change, OnDisk};
 use crate::tree::{Before, Op};
 
-/// One operation a change; `numbers` gives the staged number of each row that gets new content.
-pub(super) fn operations(
-    survey: &Survey,
-    base: Option<&Manifest>,
-    target: &Manifest,
-    numbers: &BTreeMap<usize, usize>,
-) -> Vec<Op> {
+/// One operation a change; the content of a target row is staged under the row's number.
+pub(super) fn operations(survey: &Survey, base: Option<&Manifest>, target: &Manifest) -> Vec<Op> {
     let base_row = |row: &Row| base.and_then(|b| b.find(&row.path)).map(|(_, row)| row.clone());
     let before = |row: &Row, found: OnDisk| match found {
         OnDisk::Absent => Before::Absent,
@@ -26,8 +19,13 @@ pub(super) fn operations(
             Change::Put { target_row, found } => {
                 let row = &target.rows()[*target_row];
                 let executable = row.kind == Kind::File { executable: true };
-                let staged = *numbers.get(target_row)?;
-                Op::Put { path: row.path.clone(), before: before(row, *found), staged, digest: row.digest, executable }
+                Op::Put {
+                    path: row.path.clone(),
+                    before: before(row, *found),
+                    staged: *target_row,
+                    digest: row.digest,
+                    executable,
+                }
             }
             Change::Make { target_row, found } => {
                 let row = &target.rows()[*target_row];

@@ -8,7 +8,7 @@ use super::from_objects::{self, Reusable};
 use super::from_pack::OpenPack;
 use super::look;
 use super::target::Target;
-use super::{BaseRelease, Deploy, RouteTaken, Survey};
+use super::{BaseRelease, Deploy, Route, RouteTaken, Survey};
 use crate::error::Error;
 use crate::format::digest::Blake3;
 use crate::format::manifest::{Kind, Manifest, Row};
@@ -17,7 +17,8 @@ use crate::format::path::RelPath;
 use crate::plan::{self, Change, ContentSource, Costs};
 use crate::tree::{StagedFile, Staging, TreeError, TreeFile};
 
-/// The files to stage. A file's staged number is its position here.
+/// The files to stage. A file's staged number is its row in the target manifest, so that it is found again whatever else has
+/// changed in the tree meanwhile.
 pub(super) struct Stage<'a> {
     deploy: &'a Deploy<'a>,
     staging: &'a Staging,
@@ -41,13 +42,16 @@ impl<'a> Stage<'a> {
         base: Option<&BaseRelease>,
         survey: &Survey,
         staging: &'a Staging,
+        route: Route,
     ) -> Result<Self, Error> {
-        let rows = survey.rows_to_put();
+        let rows = if route == Route::Afresh { all_files(&target.manifest) } else { survey.rows_to_put() };
         let mut done = Vec::with_capacity(rows.len());
-        for (number, row) in rows.iter().enumerate() {
+        for row in &rows {
             deploy.stop_if_asked()?;
-            done.push(staging.reuse(number, &target.manifest.rows()[*row].digest)?);
+            let digest = &target.manifest.rows()[*row].digest;
+            done.push(staging.reuse(*row, digest)? || (route == Route::Back && staging.take_previous(*row, digest)?));
         }
+        let base = base.filter(|_| route != Route::Afresh);
         let candidates = base.map_or_else(BTreeSet::new, |base| old_rows(&rows, target, base));
         let looked_at: Vec<_> = survey.differences.iter().copied().zip(survey.found.iter().copied()).collect();
         let intact = match base {
@@ -74,14 +78,9 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// Staged number of a row; the rows stand in order.
+    /// Position of a row; the rows stand in order.
     fn number_of(&self, row: usize) -> Option<usize> {
         self.rows.binary_search(&row).ok()
-    }
-
-    /// Staged number of each row.
-    pub(super) fn numbers(&self) -> BTreeMap<usize, usize> {
-        self.rows.iter().enumerate().map(|(number, row)| (*row, number)).collect()
     }
 
     /// What is still to be fetched and written.
@@ -153,7 +152,7 @@ impl<'a> Stage<'a> {
                 }
                 ContentSource::Nothing => {
                     let mut sink = Sink::new(self.staging, &self.flusher);
-                    sink.push(number, &manifest.rows()[self.rows[number]])?;
+                    sink.push(number, self.rows[number], &manifest.rows()[self.rows[number]])?;
                     self.take(sink.finish()?, manifest);
                 }
                 ContentSource::Unit(_) | ContentSource::Objects => {}
@@ -173,7 +172,7 @@ impl<'a> Stage<'a> {
         let Ok(mut file) = file else { return Ok(()) };
         let row = &manifest.rows()[self.rows[number]];
         let mut sink = Sink::new(self.staging, &self.flusher);
-        sink.push(number, row)?;
+        sink.push(number, self.rows[number], row)?;
         match from_objects::copy(self.deploy, &mut file, path, row.digest.size, &mut sink) {
             Ok(()) => self.take(sink.finish()?, manifest),
             Err(error @ Error::Cancelled) => return Err(error),
@@ -193,7 +192,7 @@ impl<'a> Stage<'a> {
         let mut sink = Sink::new(self.staging, &self.flusher);
         for row in &pack.header.units()[unit].new_rows {
             match self.number_of(*row).filter(|number| !self.done[*number]) {
-                Some(number) => sink.push(number, &manifest.rows()[*row])?,
+                Some(number) => sink.push(number, *row, &manifest.rows()[*row])?,
                 None => sink.push_nowhere(manifest.rows()[*row].digest.size),
             }
         }
@@ -212,7 +211,7 @@ impl<'a> Stage<'a> {
             let Some(twin) = pack.twin_of(self.rows[number]).filter(|_| !self.done[number]) else { continue };
             let path = &target.manifest.rows()[twin].path;
             let file = match self.number_of(twin) {
-                Some(made) if self.done[made] => self.staging.open(made),
+                Some(made) if self.done[made] => self.staging.open(twin),
                 // The unit did not work out: both go by objects.
                 Some(_) => continue,
                 // It is in the tree already, or the user's edit of it is.
@@ -263,7 +262,7 @@ impl<'a> Stage<'a> {
         let mut finished = Vec::new();
         from_objects::make(self.deploy, self.staging, index, &rows, reusable, |row, write| {
             let mut sink = Sink::new(self.staging, &self.flusher);
-            sink.push(number_of[&row], &target.manifest.rows()[row])?;
+            sink.push(number_of[&row], row, &target.manifest.rows()[row])?;
             write(&mut sink)?;
             finished.extend(sink.finish()?);
             Ok(())
@@ -289,6 +288,10 @@ impl<'a> Stage<'a> {
         }
         Ok(())
     }
+}
+
+fn all_files(manifest: &Manifest) -> Vec<usize> {
+    manifest.rows().iter().enumerate().filter(|(_, row)| row.is_file()).map(|(index, _)| index).collect()
 }
 
 /// Base rows whose content could serve: old files of units that make `rows`, and files with the content of one of them.
@@ -342,10 +345,10 @@ impl<'a> Sink<'a> {
         Self { staging, flusher, parts: std::collections::VecDeque::new(), finished: Vec::new(), failed: false }
     }
 
-    /// The next bytes are those of `row`, staged as `number`.
-    fn push(&mut self, number: usize, row: &Row) -> Result<(), Error> {
+    /// The next bytes are those of `row`, the `number`th of the files to stage, staged as `staged`.
+    fn push(&mut self, number: usize, staged: usize, row: &Row) -> Result<(), Error> {
         let executable = row.kind == Kind::File { executable: true };
-        let file = self.staging.create(number, row.digest.size, executable)?;
+        let file = self.staging.create(staged, row.digest.size, executable)?;
         self.parts.push_back(Part { left: row.digest.size, file: Some((number, file, row.digest)) });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The target release's manifest: rebuilt from the base's and a pack, or fetched.
 
 use super::from_pack::OpenPack;
-use super::{BaseRelease, Deploy, Route};
+use super::{Deploy, Order, Route};
 use crate::error::Error;
 use crate::format::digest::Blake3;
 use crate::format::document::FileRef;
@@ -10,7 +10,6 @@ use crate::format::manifest::Manifest;
 use crate::format::pack;
 use crate::format::release::Release;
 use crate::tree::Staging;
-use crate::trust::VerifiedRelease;
 
 /// The target release, and the pack that leads to it.
 pub(super) struct Target<'a> {
@@ -25,14 +24,13 @@ impl<'a> Target<'a> {
     ///
     /// A pack that cannot be fetched, read or does not give the signed manifest is left aside, with a notice: objects
     /// lead to the same tree.
-    pub(super) fn open(
-        deploy: &Deploy<'_>,
-        verified: &'a VerifiedRelease,
-        base: Option<&BaseRelease>,
-        route: Route,
-        staging: &Staging,
-    ) -> Result<Self, Error> {
-        let release = &verified.release;
+    pub(super) fn open(deploy: &Deploy<'_>, order: &Order<'a>, staging: &Staging) -> Result<Self, Error> {
+        let Order { base, route, .. } = *order;
+        let release = &order.release.release;
+        if let Some(bytes) = order.manifest.filter(|bytes| FileRef::of(bytes) == release.manifest) {
+            let manifest = parse_manifest(&layout::manifest(release.build, &release.platform), bytes)?;
+            return Ok(Self { release, manifest, manifest_bytes: bytes.to_vec(), pack: None });
+        }
         if let Some(base) = base.filter(|b| b.manifest_blake3 == release.manifest.blake3) {
             let manifest = base.manifest.clone();
             return Ok(Self { release, manifest_bytes: manifest.to_bytes(), manifest, pack: None });
@@ -43,7 +41,7 @@ impl<'a> Target<'a> {
             let text = format!("its format is {}, and this client reads up to {}", later.format, pack::FORMAT);
             deploy.notice("pack_too_new", &layout::pack(&later.header.blake3), &text);
         }
-        if let (Some(base), Some(row), true) = (base, row, route != Route::ObjectsOnly) {
+        if let (Some(base), Some(row), true) = (base, row, matches!(route, Route::Cheapest | Route::PackOnly)) {
             match OpenPack::open(deploy, row, base, release, staging) {
                 Ok((pack, manifest_bytes)) => {
                     let manifest = pack.rebuilt.manifest.clone();

@@ -8,7 +8,7 @@
 //! | apply | names change in a fixed order, no flush in between | forward, or back |
 //! | seal | every touched directory flushed once, every name checked | forward |
 //! | finish | the journal is renamed away, its directory flushed | new tree |
-//! | clean | backups and staging dropped | new tree; the next start goes on |
+//! | clean | contents of the release before kept, other backups and staging dropped | new tree; the next start goes on |
 
 use super::apply::{self, Run};
 use super::check::{self, Prepared};
@@ -49,7 +49,7 @@ impl TreeLock {
         });
         match sealed {
             Ok(report) => {
-                apply::clean(self.fs(), &journal, Side::After);
+                apply::clean(self, &journal, Side::After);
                 Ok(report)
             }
             Err(cause) => Err(self.undo(&journal, cause)),

@@ -2,6 +2,7 @@
 
 use super::TreeError;
 use super::fs::Place;
+use crate::format::digest::Blake3;
 use crate::format::journal::{Area, Backup, EntryPath, Journal};
 
 pub(super) const RELEASE: &str = "release";
@@ -9,8 +10,19 @@ pub(super) const MANIFEST: &str = "manifest.csv";
 
 /// Ends the name of a small file while it is written.
 const SPARE: &str = ".tmp";
-const OWN_NAMES: [&str; 9] =
-    ["lock", "journal", "journal.done", "journal.abandoned", "staging", "backup", "kept", "installed", "trash"];
+const OWN_NAMES: [&str; 11] = [
+    "lock",
+    "journal",
+    "journal.done",
+    "journal.abandoned",
+    "staging",
+    "backup",
+    "kept",
+    "installed",
+    "previous",
+    "programs",
+    "trash",
+];
 
 fn at(names: &[&str]) -> Place {
     names.iter().fold(Place::state_root(), |place, name| place.entry(name))
@@ -60,6 +72,11 @@ pub(super) fn partial(key: &str) -> Place {
     staging(key).entry("partial")
 }
 
+/// The record an update that is staged whole leads to.
+pub(super) fn staged_record(key: &str) -> Place {
+    staging(key).entry("record")
+}
+
 pub(super) fn all_backups() -> Place {
     at(&["backup"])
 }
@@ -83,6 +100,33 @@ pub(super) fn kept(number: u64) -> Place {
 
 pub(super) fn installed(name: &str) -> Place {
     at(&["installed", name])
+}
+
+pub(super) fn all_previous() -> Place {
+    at(&["previous"])
+}
+
+/// A file of the record of the release before.
+pub(super) fn previous(name: &str) -> Place {
+    at(&["previous", name])
+}
+
+pub(super) fn previous_contents() -> Place {
+    at(&["previous", "content"])
+}
+
+/// A content of the release before.
+pub(super) fn previous_content(blake3: &Blake3) -> Place {
+    previous_contents().entry(blake3.to_string())
+}
+
+pub(super) fn all_programs() -> Place {
+    at(&["programs"])
+}
+
+/// Directory of a program that runs from outside the tree.
+pub(super) fn program_dir(blake3: &Blake3) -> Place {
+    all_programs().entry(&blake3.to_string()[..16])
 }
 
 /// Where an op's path lies.

@@ -46,7 +46,7 @@ impl TreeLock {
         // A journal, or its absence, that only this run of the machine knows of must not be acted on.
         fs.sync_dir(&Place::state_root())?;
         let Some(bytes) = journal else {
-            apply::clean_leftovers(fs)?;
+            apply::clean_leftovers(self)?;
             return Ok(Recovery::Nothing);
         };
         match Journal::parse(&bytes) {
@@ -55,7 +55,7 @@ impl TreeLock {
             Err(JournalError::Trailer) => {
                 self.expect_old_tree()?;
                 apply::finish(fs)?;
-                apply::clean_leftovers(fs)?;
+                apply::clean_leftovers(self)?;
                 Ok(Recovery::Nothing)
             }
             Err(e) => Err(e.into()),
@@ -130,7 +130,7 @@ fn run_known(
         apply::keep_late_edits(tree, journal, &[], &mut report)?;
     }
     apply::finish(tree.fs())?;
-    apply::clean(tree.fs(), journal, side);
+    apply::clean(tree, journal, side);
     Ok(report)
 }
 

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use tempfile::SpooledTempFile;
 
 use super::fs::{self, EXECUTABLE_MODE, Entry, FILE_MODE, FileKind, FsError, Place, WriteFile};
-use super::{Tree, TreeError, TreeFile, TreeLock, layout, scan};
+use super::{Record, Tree, TreeError, TreeFile, TreeLock, layout, scan};
 use crate::format::digest::{Blake3, ContentDigest};
 use crate::format::journal::Thing;
+use crate::format::manifest::MANIFEST_BYTES_MAX;
 use crate::format::text::is_token;
 
 /// Bytes of a scratch that stay in memory.
@@ -47,6 +48,57 @@ impl TreeLock {
             }
         }
         Ok(Staging { tree: (**self).clone(), key: key.to_owned() })
+    }
+}
+
+/// An update that is staged whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedUpdate {
+    /// Key of its staging directory.
+    pub key: String,
+    /// That directory.
+    pub path: PathBuf,
+    /// What it leads to.
+    pub record: Record,
+}
+
+impl Tree {
+    /// The update for which [`Staging::keep_record`] was called last, if it was neither committed nor given up.
+    ///
+    /// Its contents are hashed only when they are used.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn staged(&self) -> Result<Option<StagedUpdate>, TreeError> {
+        let fs = self.fs();
+        if fs.metadata(&layout::all_staging())?.is_none() {
+            return Ok(None);
+        }
+        for name in fs.list(&layout::all_staging())? {
+            let Some(key) = name.to_str().filter(|key| is_token(key)) else { continue };
+            let at = layout::staged_record(key);
+            let release = fs::read_small(fs, &at.entry(layout::RELEASE), super::RELEASE_BYTES_MAX)?;
+            let manifest = fs::read_small(fs, &at.entry(layout::MANIFEST), MANIFEST_BYTES_MAX)?;
+            if let (Some(release), Some(manifest)) = (release, manifest) {
+                let path = self.state_dir().join(layout::staging(key).path());
+                let record = Record { release, manifest };
+                return Ok(Some(StagedUpdate { key: key.to_owned(), path, record }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl TreeLock {
+    /// Gives up everything staged.
+    ///
+    /// # Errors
+    /// [`TreeError::InTransaction`] before [`TreeLock::recover`]; what the system says.
+    pub fn discard_staging(&self) -> Result<(), TreeError> {
+        if self.is_in_transaction()? {
+            return Err(TreeError::InTransaction);
+        }
+        Ok(fs::remove_all(self.fs(), &layout::all_staging())?)
     }
 }
 
@@ -105,6 +157,26 @@ impl Staging {
             Entry::File(file, metadata) => Ok(TreeFile { file, size: metadata.size() }),
             _ => Err(FsError::io("open", &at, io::Error::from(io::ErrorKind::NotFound)).into()),
         }
+    }
+
+    /// Writes down that everything is staged, and for which record. After a crash it is there whole, or not at all.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep_record(&self, record: &Record) -> Result<(), TreeError> {
+        let fs = self.tree.fs();
+        fs::create_state_dirs(fs, &layout::staged_record(&self.key))?;
+        let parts = [(layout::MANIFEST, &record.manifest), (layout::RELEASE, &record.release)];
+        for (name, bytes) in parts {
+            let at = layout::staged_record(&self.key).entry(name);
+            let spare = layout::staged_record(&self.key).entry(format!("{name}.tmp"));
+            fs::remove_all(fs, &spare)?;
+            fs::replace_file(fs, &at, &spare, bytes)?;
+        }
+        for place in [layout::staging(&self.key), layout::all_staging(), Place::state_root()] {
+            fs.sync_dir(&place)?;
+        }
+        Ok(())
     }
 
     /// Where a download in progress may lie; kept over restarts, gone with the staging directory.

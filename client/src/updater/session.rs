@@ -143,6 +143,14 @@ impl Updater {
         Ok(Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone()))
     }
 
+    /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(super) fn patient_downloader(&self) -> Downloader {
+        let site = source::open(&self.settings.site, &self.config.http)
+            .unwrap_or_else(|error| Arc::new(source::Unreachable::new(&self.settings.site, error)));
+        let Config { cancel, progress, .. } = &self.config;
+        Downloader::new(vec![site], RetryPolicy::default(), cancel.clone(), progress.clone())
+    }
+
     /// Mirrors the head names; one that cannot be opened is no reason to stop.
     pub(super) fn open_mirrors(&self, mirrors: &[String]) -> Vec<Arc<dyn Source>> {
         mirrors.iter().filter_map(|url| source::open(url, &self.config.http).ok()).collect()

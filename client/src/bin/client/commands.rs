@@ -115,6 +115,9 @@ fn report_idle(output: &Output, idle: &Idle) -> Exit {
         }
         Idle::Halted => ("halted", "the publisher has halted this channel".into()),
         Idle::BadBuild(build) => ("bad_build", format!("the publisher has marked build {build} as bad")),
+        Idle::FailedHere(build) => {
+            ("failed_here", format!("build {build} was taken back on this machine; it waits for a newer one"))
+        }
         Idle::NotYetRolledOut { bucket, permille } => (
             "not_yet",
             format!("this install is number {bucket} of 1000 in the roll-out, which has reached {permille}"),

@@ -166,6 +166,12 @@ fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<
     Ok(Some(Held::Copied))
 }
 
+/// Copies the file `thing` that lies at `from`; flushed when it returns.
+pub(in crate::tree) fn copy_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<(), FsError> {
+    let &Thing::File { mode, .. } = thing else { return Ok(()) };
+    copy(fs, from, to, mode)
+}
+
 fn copy(fs: &dyn Fs, from: &Place, to: &Place, mode: u32) -> Result<(), FsError> {
     let Entry::File(mut source, _) = fs.look(from)? else {
         return Err(FsError::io("copy", from, io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));

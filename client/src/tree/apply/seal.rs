@@ -11,7 +11,7 @@ use crate::tree::fs::{self, Existing, FileKind, Fs, FsError, Place};
 use crate::tree::order::Side;
 use crate::tree::scan::Observed;
 use crate::tree::transaction::{CommitReport, Kept};
-use crate::tree::{Tree, layout, scan};
+use crate::tree::{Tree, layout, previous, scan};
 
 impl Run<'_> {
     /// Makes every changed name durable, and checks that each holds what it must.
@@ -110,8 +110,13 @@ pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
     fs.sync_dir(&Place::state_root())
 }
 
-/// Drops what a finished transaction held. What fails here is done at the next start.
-pub(in crate::tree) fn clean(fs: &dyn Fs, journal: &Journal, side: Side) {
+/// Keeps what the way back needs of what a finished transaction held, and drops the rest. What fails here is done at the
+/// next start.
+pub(in crate::tree) fn clean(tree: &Tree, journal: &Journal, side: Side) {
+    let fs = tree.fs();
+    if side == Side::After && previous::keep(tree, journal).is_err() {
+        return;
+    }
     let staging = if side == Side::After { Some(layout::staging(&journal.key)) } else { None };
     for place in [Some(layout::all_backups()), staging, Some(layout::journal_done())].into_iter().flatten() {
         let _ = fs::remove_all(fs, &place);
@@ -132,9 +137,11 @@ pub(in crate::tree) fn has_leftovers(fs: &dyn Fs) -> Result<bool, FsError> {
     Ok(false)
 }
 
-/// Drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
-pub(in crate::tree) fn clean_leftovers(fs: &dyn Fs) -> Result<(), FsError> {
-    leftovers().iter().try_for_each(|place| fs::remove_all(fs, place))
+/// Keeps and drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
+pub(in crate::tree) fn clean_leftovers(tree: &Tree) -> Result<(), TreeError> {
+    // A way back that cannot be kept open must not keep the app from its next update.
+    let _ = previous::keep_leftovers(tree);
+    Ok(leftovers().iter().try_for_each(|place| fs::remove_all(tree.fs(), place))?)
 }
 
 /// Looks for old contents that somebody wrote to, through a file held open, after they got their second name; they are the

@@ -1,0 +1,144 @@
+//! Probation: a new release proves itself, or the tree goes back to the one before.
+
+use super::*;
+use crate::deploy::Order;
+use crate::format::launch::LaunchState;
+
+/// Name of the launcher's file in the state directory.
+const LAUNCH: &str = "launch";
+
+/// How often a new build may be started without being confirmed.
+pub const STARTS_MAX: u64 = 3;
+
+/// What is to be done before the app is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Start it; it has proved itself, or there is nothing to go back to.
+    Plain,
+    /// Start it; it is on probation, and this is the `n`th start.
+    Probation {
+        /// From 1 to [`STARTS_MAX`].
+        start: u64,
+    },
+    /// It was started [`STARTS_MAX`] times and never confirmed: go back first.
+    GoBack,
+}
+
+impl Updater {
+    /// Counts a start of the installed build. The count is durable when this returns.
+    ///
+    /// # Errors
+    /// The lock is held; a damaged record; what the system says.
+    pub fn count_start(&self) -> Result<Start, Error> {
+        let lock = self.begin()?;
+        if self.tree.previous()?.is_none() {
+            return Ok(Start::Plain);
+        }
+        let Some(record) = self.record(&self.state()?)? else { return Ok(Start::Plain) };
+        let (build, mut state) = (record.release.release.build, self.launch_state()?);
+        let starts = state.starts_of(build);
+        if starts >= STARTS_MAX {
+            return Ok(Start::GoBack);
+        }
+        state.starts = Some((build, starts + 1));
+        self.write_launch_state(&lock, &state)?;
+        Ok(Start::Probation { start: starts + 1 })
+    }
+
+    /// The installed release has proved itself: the way back is closed, and its space is free again.
+    ///
+    /// # Errors
+    /// The lock is held; what the system says.
+    pub fn confirm_healthy(&self) -> Result<(), Error> {
+        if self.tree.previous()?.is_none() {
+            return Ok(());
+        }
+        let lock = self.begin()?;
+        lock.drop_previous()?;
+        let mut state = self.launch_state()?;
+        if state.starts.take().is_some() {
+            self.write_launch_state(&lock, &state)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to the last confirmed release, from what the update left on disk; the build it leaves is not installed
+    /// again. Needs the site only for files whose old content the user had edited before the update.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`]; whatever stops it: the tree is as before or as after.
+    pub fn rollback(&self) -> Result<DeployReport, Error> {
+        let lock = self.begin()?;
+        let previous = self.tree.previous()?.ok_or_else(|| Error::NoPrevious { path: self.config.tree.clone() })?;
+        let trusted = self.state()?;
+        let release = trust::judge_record(&self.facts(&trusted, None, Goal::Update), &previous.release)?;
+        let record = self.record(&trusted)?;
+        if let Some(record) = &record {
+            let mut state = self.launch_state()?;
+            state.failed.insert(record.release.release.build);
+            state.starts = None;
+            self.write_launch_state(&lock, &state)?;
+        }
+        let base = record.as_ref().map(|record| &record.base);
+        let downloader = self.patient_downloader();
+        self.deploy(&lock, &downloader).run(&Order {
+            release: &release,
+            base,
+            route: Route::Back,
+            everything: false,
+            manifest: Some(&previous.manifest),
+        })
+    }
+
+    /// The build a rollback would lead to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn previous_build(&self) -> Result<Option<u64>, Error> {
+        let Some(previous) = self.tree.previous()? else { return Ok(None) };
+        let trusted = self.state()?;
+        let release = trust::judge_record(&self.facts(&trusted, None, Goal::Update), &previous.release)?;
+        Ok(Some(release.release.build))
+    }
+
+    /// The user does not want to be asked for `build` again.
+    ///
+    /// # Errors
+    /// The lock is held; what the system says.
+    pub fn skip(&self, build: u64) -> Result<(), Error> {
+        let lock = self.begin()?;
+        let mut state = self.launch_state()?;
+        state.skipped.insert(build);
+        self.write_launch_state(&lock, &state)
+    }
+
+    /// Builds the user does not want to be asked for.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn skipped(&self) -> Result<std::collections::BTreeSet<u64>, Error> {
+        Ok(self.launch_state()?.skipped)
+    }
+
+    /// Before a commit: decides which release the way back leads to afterwards. A build that was started and never
+    /// confirmed is not one to go back to; any other is confirmed by the update over it.
+    pub(super) fn open_way_back(&self, lock: &TreeLock) -> Result<(), Error> {
+        let record = self.record(&self.state()?)?;
+        let starts = record
+            .map_or(Ok(0), |record| Ok::<_, Error>(self.launch_state()?.starts_of(record.release.release.build)))?;
+        if starts == 0 {
+            lock.drop_previous()?;
+        }
+        Ok(())
+    }
+
+    /// What the launcher remembers. Damaged, it is as if it were not there: nothing rests on it.
+    pub(super) fn launch_state(&self) -> Result<LaunchState, Error> {
+        let Some(bytes) = self.tree.read_state(LAUNCH)? else { return Ok(LaunchState::default()) };
+        Ok(LaunchState::parse(&bytes).unwrap_or_default())
+    }
+
+    fn write_launch_state(&self, lock: &TreeLock, state: &LaunchState) -> Result<(), Error> {
+        Ok(lock.replace_state(LAUNCH, &state.to_bytes())?)
+    }
+}
