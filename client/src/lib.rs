@@ -20,6 +20,7 @@ pub mod format;
 pub mod launch;
 pub mod patch;
 pub mod plan;
+pub mod process;
 pub mod progress;
 pub mod source;
 pub mod tree;

@@ -8,12 +8,15 @@
 //!   in the state directory and removed at a later start. Where not even that is allowed, the call is tried again for about
 //!   nine seconds, since scanners and indexers let go soon, and then fails as [`FsError::Held`]. A refusal that may as well
 //!   be a missing right is tried again for a second and a half.
+//! * A removed file may keep its name until the last program that has it open lets go, and then nothing can take its place.
+//!   Where the volume does so, a file is moved to `trash/` before it is removed.
 //! * Flushing a directory is tried and not relied on.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -34,6 +37,8 @@ pub(super) struct PortableFs {
     tree: PathBuf,
     state: PathBuf,
     trashed: AtomicU64,
+    /// Whether the name of a removed file is free at once, though the file is open; found out when first needed.
+    names_go_at_once: OnceLock<bool>,
 }
 
 impl PortableFs {
@@ -42,7 +47,7 @@ impl PortableFs {
         if !fs::metadata(tree).map_err(error)?.is_dir() {
             return Err(error(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(Self { tree: tree.into(), state: state.into(), trashed: AtomicU64::new(0) })
+        Ok(Self { tree: tree.into(), state: state.into(), trashed: AtomicU64::new(0), names_go_at_once: OnceLock::new() })
     }
 
     /// The full path of `place`, after every directory on the way was seen to be one.
@@ -76,8 +81,8 @@ impl PortableFs {
         }
     }
 
-    /// Renames a file that cannot be removed, as it runs or is held, out of the way.
-    fn trash(&self, path: &Path) -> io::Result<PathBuf> {
+    /// A name in `trash/` that nothing has.
+    fn free_name(&self) -> io::Result<PathBuf> {
         let trash = self.state.join(TRASH);
         match fs::create_dir(&trash) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -85,12 +90,31 @@ impl PortableFs {
         }
         loop {
             let number = self.trashed.fetch_add(1, Ordering::Relaxed);
-            let away = trash.join(format!("{}-{number}", std::process::id()));
-            if fs::symlink_metadata(&away).is_err() {
-                fs::rename(path, &away)?;
-                return Ok(away);
+            let name = trash.join(format!("{}-{number}", std::process::id()));
+            if fs::symlink_metadata(&name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                return Ok(name);
             }
         }
+    }
+
+    /// Renames a file out of the way.
+    fn trash(&self, path: &Path) -> io::Result<PathBuf> {
+        let away = self.free_name()?;
+        fs::rename(path, &away)?;
+        Ok(away)
+    }
+
+    fn names_go_at_once(&self) -> bool {
+        *self.names_go_at_once.get_or_init(|| {
+            let probe = || {
+                let name = self.free_name()?;
+                let _open = options().write(true).create_new(true).open(&name)?;
+                fs::remove_file(&name)?;
+                OpenOptions::new().write(true).create_new(true).open(&name)?;
+                fs::remove_file(&name)
+            };
+            probe().is_ok()
+        })
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -106,7 +130,11 @@ impl PortableFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
+        if !self.names_go_at_once() {
+            // What cannot be removed there goes at a later start.
+            return self.trash(path).map(|away| drop(remove_name(&away)));
+        }
+        match remove_name(path) {
             Err(e) if is_held(&e) => self.trash(path).map(drop).map_err(|_| e),
             result => result,
         }
@@ -116,13 +144,25 @@ impl PortableFs {
         let Ok(entries) = fs::read_dir(self.state.join(TRASH)) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             // What still runs stays until a later start.
-            if fs::remove_file(&path).is_err_and(|e| is_held(&e)) {
+            if remove_name(&path).is_err_and(|e| is_held(&e)) {
                 make_writable(&path);
-                let _ = fs::remove_file(&path);
+                let _ = remove_name(&path);
             }
         }
         let _ = fs::remove_dir(self.state.join(TRASH));
     }
+}
+
+/// Removes a file or a link; Windows keeps apart links to files and links to directories.
+fn remove_name(path: &Path) -> io::Result<()> {
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::FileTypeExt;
+        if fs::symlink_metadata(path)?.file_type().is_symlink_dir() {
+            return fs::remove_dir(path);
+        }
+    }
+    fs::remove_file(path)
 }
 
 /// Older systems remove nothing that is marked read-only.
