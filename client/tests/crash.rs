@@ -74,10 +74,14 @@ fn an_update_changes_what_it_must_and_keeps_what_is_the_users() {
     let stamps = site.stamps();
     let report = update(&site.tree(), &old_release(), &new_release()).expect("an update");
     let found = site.snapshot();
+    // Where case is ignored, a directory with another spelling is the same directory and keeps the one it has.
+    let lib = if cfg!(windows) { "case/Lib" } else { "case/lib" };
     for row in tree::manifest(&new_release()).rows() {
-        assert!(found.contains_key(row.path.as_str()), "{} is missing", row.path);
+        let name = row.path.as_str().replace("case/lib", lib);
+        assert!(found.contains_key(&name), "{name} is missing");
     }
-    let gone = ["case/ReadMe", "case/Lib", "gone", "gone/y", "empty-old", "link-gone", "moved/from.bin", "shared/z"];
+    let gone_lib = if cfg!(windows) { "case/lib" } else { "case/Lib" };
+    let gone = ["case/ReadMe", gone_lib, "gone", "gone/y", "empty-old", "link-gone", "moved/from.bin", "shared/z"];
     for name in gone {
         assert!(!found.contains_key(name), "{name} is still there");
     }
@@ -102,11 +106,14 @@ fn an_update_changes_what_it_must_and_keeps_what_is_the_users() {
     assert_eq!((again.placed, again.removed, again.kept.len()), (0, 0, 0));
 }
 
+/// Under wine every call costs a hundred times as much, so only some of the many points are tried there.
+const STRIDE: usize = if cfg!(windows) { 9 } else { 1 };
+
 #[test]
 fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
     let ends = ends();
     let (mut forward, mut back) = (0, 0);
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(STRIDE) {
         let site = Site::lived_in();
         let stamps = site.stamps();
         let died = update(&site.tree_on(faulty(&site, &Control::at(k, Fault::Die))), &old_release(), &new_release());
@@ -124,14 +131,14 @@ fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
         update(&quick(&site), &if is_new { new_release() } else { old_release() }, &new_release()).expect("once more");
         assert_eq!(site.snapshot(), ends.new, "call {k}: the next update finishes the way");
     }
-    assert!(forward > 50, "{forward} forward, {back} back of {}", ends.calls);
+    assert!(forward > 50 / STRIDE, "{forward} forward, {back} back of {}", ends.calls);
 }
 
 #[test]
 fn dying_again_during_recovery_changes_nothing_about_it() {
     let ends = ends();
     let mut states = 0;
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(3 * STRIDE - 2) {
         // Early, in the middle and late, at other calls for each k.
         for j in [k % 3, 4 + k % 7, 12 + k % 23, 36 + k % 53, 90 + k % 97] {
             let site = Site::lived_in();
@@ -151,7 +158,7 @@ fn dying_again_during_recovery_changes_nothing_about_it() {
             }
         }
     }
-    assert!(states > 300, "{states}");
+    assert!(states > 300 / (3 * STRIDE - 2), "{states}");
 }
 
 #[test]
@@ -159,7 +166,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
     let ends = ends();
     let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::PermissionDenied];
     let mut rolled_back = 0;
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(3 * STRIDE - 2) {
         for kind in kinds {
             let site = Site::lived_in();
             let stamps = site.stamps();
@@ -182,7 +189,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
             assert_whole(&site, &ends, &stamps, &context);
         }
     }
-    assert!(rolled_back > 50, "{rolled_back}");
+    assert!(rolled_back > 50 / (3 * STRIDE - 2), "{rolled_back}");
 }
 
 #[test]
@@ -196,7 +203,7 @@ fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
     let report = update(&site.tree_on(without(&site, control.clone())), &old_release(), &new_release()).expect("done");
     assert!(report.backups.linked == 0 && report.backups.copied > 10, "{report:?}");
     assert!(assert_whole(&site, &ends, &stamps, "copied"));
-    for k in (0..control.calls()).step_by(3) {
+    for k in (0..control.calls()).step_by(3 * STRIDE) {
         let site = Site::lived_in();
         let stamps = site.stamps();
         let _ = update(&site.tree_on(without(&site, Control::at(k, Fault::Die))), &old_release(), &new_release());
