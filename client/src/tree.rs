@@ -46,6 +46,7 @@ pub mod scan;
 pub(crate) mod spelling;
 mod stage;
 mod transaction;
+mod uninstall;
 
 use std::ffi::OsStr;
 use std::ops::Deref;
@@ -60,6 +61,7 @@ pub use error::TreeError;
 pub use recover::Recovery;
 pub use stage::{CheckedFile, StagedFile, StagedUpdate, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
+pub use uninstall::Uninstalled;
 
 use fs::{Entry, Fs, FsError, LockGuard, Place, ReadFile};
 
