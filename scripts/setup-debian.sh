@@ -173,6 +173,7 @@ group_dist() {
     need python3 python3
     python3 -c 'import ensurepip' >/dev/null 2>&1 || missing_packages="$missing_packages python3-venv"
     need readelf binutils
+    need b3sum b3sum
     for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-apple-darwin; do
         need_std "$target"
     done

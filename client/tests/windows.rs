@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lamplighter_client::format::path::RelPath;
+use lamplighter_client::process;
 use lamplighter_client::tree::fs::FsError;
 use lamplighter_client::tree::{Recovery, Tree, TreeError};
 use tree_bytes::{Contents, Installed};
@@ -112,6 +113,25 @@ fn a_running_executable_is_replaced_and_the_old_one_cleaned_at_next_start() {
     drop(installed.tree().lock(Duration::ZERO).expect("free"));
     assert!(!installed.state().join("trash").exists());
     assert_eq!(installed.contents(), new);
+}
+
+#[test]
+fn a_program_that_runs_from_the_tree_is_found_and_waited_for() {
+    let this = std::env::current_exe().and_then(fs::read).expect("this program");
+    let installed = Installed::new(&Contents::from([("bin/app.exe".into(), this)]));
+    let tree = installed.tree();
+    assert_eq!(process::running_from(tree.root()), []);
+    let running = start(&installed.root().join("bin/app.exe"), "wait");
+    assert_eq!(process::running_from(tree.root()), [running.id()]);
+    let watched = match process::started(running.id()) {
+        process::Known::Began(began) => process::Watched::new(running.id(), Some(began)),
+        other => panic!("{other:?}"),
+    };
+    assert!(!watched.wait(Duration::from_millis(100), || false), "it runs");
+    let ends = std::thread::spawn(move || end(running));
+    assert!(watched.wait(Duration::from_secs(10), || false));
+    ends.join().expect("ended");
+    assert_eq!(process::running_from(tree.root()), []);
 }
 
 #[test]

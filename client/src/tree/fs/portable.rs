@@ -12,6 +12,8 @@
 //!   Where the volume does so, a file is moved to `trash/` before it is removed.
 //! * Flushing a directory is tried and not relied on.
 
+mod patience;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -24,12 +26,9 @@ use super::{
     Base, Directory, EXECUTABLE_MODE, Entry, Existing, FILE_MODE, FileKind, Fs, FsError, LockGuard, Metadata, Place,
     ReadFile, Stamp, WriteFile,
 };
+use patience::{failed, is_held, patiently};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
-/// Waits between tries while another program holds a file: 9.15 s in all.
-const HELD_WAITS_MS: [u64; 9] = [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000];
-/// How many of them are spent on a refusal that may not end: 1.55 s.
-const DENIED_WAITS: usize = 5;
 const TRASH: &str = "trash";
 const PROBE: &str = ".lamplighter-probe";
 
@@ -47,7 +46,12 @@ impl PortableFs {
         if !fs::metadata(tree).map_err(error)?.is_dir() {
             return Err(error(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(Self { tree: tree.into(), state: state.into(), trashed: AtomicU64::new(0), names_go_at_once: OnceLock::new() })
+        Ok(Self {
+            tree: tree.into(),
+            state: state.into(),
+            trashed: AtomicU64::new(0),
+            names_go_at_once: OnceLock::new(),
+        })
     }
 
     /// The full path of `place`, after every directory on the way was seen to be one.
@@ -174,66 +178,6 @@ fn make_writable(path: &Path) {
         #[cfg_attr(unix, allow(clippy::permissions_set_readonly_false, reason = "it is an attribute on Windows"))]
         permissions.set_readonly(false);
         let _ = fs::set_permissions(path, permissions);
-    }
-}
-
-/// Why a call was refused that may be allowed later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// Another program holds the file, and lets nobody else have it.
-    Held,
-    /// Another program runs it or is about to let go of it; or a right is missing.
-    Denied,
-}
-
-/// Sharing and lock violations have no kind of their own.
-fn refusal(error: &io::Error) -> Option<Refusal> {
-    const SHARING_VIOLATION: i32 = 32;
-    const LOCK_VIOLATION: i32 = 33;
-    match error.raw_os_error() {
-        Some(SHARING_VIOLATION | LOCK_VIOLATION) if cfg!(windows) => Some(Refusal::Held),
-        _ if error.kind() == io::ErrorKind::PermissionDenied => Some(Refusal::Denied),
-        _ => None,
-    }
-}
-
-fn is_held(error: &io::Error) -> bool {
-    refusal(error).is_some()
-}
-
-/// Milliseconds to wait before the call is made once more, after it failed `failures` times; nothing to give up.
-fn wait_ms(refusal: Option<Refusal>, failures: usize) -> Option<u64> {
-    let waits_max = match refusal? {
-        Refusal::Held => HELD_WAITS_MS.len(),
-        Refusal::Denied => DENIED_WAITS,
-    };
-    HELD_WAITS_MS[..waits_max].get(failures - 1).copied()
-}
-
-/// Makes the call `name`, and again at growing distances while another program holds the file.
-fn patiently<T>(name: &'static str, place: &Place, mut call: impl FnMut() -> io::Result<T>) -> Result<T, FsError> {
-    let (mut failures, mut waited_ms) = (0, 0);
-    loop {
-        let error = match call() {
-            Ok(done) => return Ok(done),
-            Err(e) => e,
-        };
-        failures += 1;
-        let why = refusal(&error).filter(|_| cfg!(windows));
-        match wait_ms(why, failures) {
-            Some(ms) => {
-                std::thread::sleep(Duration::from_millis(ms));
-                waited_ms += ms;
-            }
-            None => return Err(failed(name, place, waited_ms, error)),
-        }
-    }
-}
-
-fn failed(call: &'static str, place: &Place, waited_ms: u64, source: io::Error) -> FsError {
-    match refusal(&source) {
-        Some(Refusal::Held) => FsError::Held { call, place: place.clone(), waited_ms, source },
-        _ => FsError::io(call, place, source),
     }
 }
 
