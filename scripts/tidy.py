@@ -27,6 +27,8 @@ UNFINISHED = re.compile(r"\b(?:todo|unimplemented)[!]|\b(?:TODO|FIXME|XXX|HACK)\
 PRINTS = re.compile(r"\b(?:e?print(?:ln)?|dbg)!|clippy::print_std")
 IO = re.compile(r"\bstd::(?:fs|net|process|env)\b|\breqwest::|\btempfile::")
 FUNCTION = re.compile(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |async )*fn (\w+)")
+NAMED_TEST = re.compile(r"`(\w+)(?:::(\w+|\*))?`")
+TEST_FOLDERS = ("client/tests", "publisher/tests", "client/src", "client/src/launch", "client/src/trust")
 MARKDOWN_LINK = re.compile(r"\[[^\]]*\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
 
 
@@ -80,7 +82,7 @@ class Tidy:
         for number, line in enumerate(code, 1):
             if not may_print and PRINTS.search(line) and not line.lstrip().startswith("//"):
                 self.report(path, number, "only binaries print")
-            if path.startswith((FORMATS, "client/src/patch")) and IO.search(line):
+            if path.startswith((FORMATS, "client/src/patch/", "client/src/patch.rs")) and IO.search(line):
                 self.report(path, number, "formats and patches do no I/O")
             if path.startswith("client/") and "lamplighter_publisher" in line:
                 self.report(path, number, "the arrow goes from publisher to client only")
@@ -125,6 +127,17 @@ class Tidy:
                 if not (REPOSITORY / path).parent.joinpath(destination).exists():
                     self.report(path, number, f"the link {destination} leads nowhere")
 
+    def check_named_tests(self, path="docs/flows.md"):
+        """Every test a table names exists: `file::test`, `file::*`, or the name of a module with tests."""
+        for number, line in enumerate((REPOSITORY / path).read_text().split("\n"), 1):
+            if not line.startswith("|"):
+                continue
+            for file, test in NAMED_TEST.findall(line.rsplit("|", 2)[1]):
+                places = [REPOSITORY / place / f"{file}.rs" for place in TEST_FOLDERS]
+                texts = [place.read_text() for place in places if place.exists()]
+                if not any("#[test]" in text and (test in ("", "*") or f"fn {test}(" in text) for text in texts):
+                    self.report(path, number, f"no test {file}::{test or '*'}")
+
     def check_manifests(self):
         client = (REPOSITORY / "client/Cargo.toml").read_text()
         if "lamplighter-publisher" in client:
@@ -156,6 +169,7 @@ def main():
         if (REPOSITORY / path).is_file():
             tidy.check(path)
     tidy.check_manifests()
+    tidy.check_named_tests()
     for offence in tidy.offences:
         print(offence)
     if tidy.offences:

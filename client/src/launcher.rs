@@ -254,6 +254,7 @@ impl<'a> Driver<'a> {
                 // Nothing is decided by it then.
                 Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
                 Err(Error::Tree(TreeError::NotATree { .. })) => Ok(None),
+                Err(error) if is_anothers(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
@@ -422,6 +423,10 @@ impl<'a> Driver<'a> {
         let updater = match Updater::open(self.config(&self.home())) {
             // An app without a tree of ours has nothing to prove.
             Err(Error::NoSettings { .. }) => return Ok(Some(AsApp::Ready { start: Start::Plain })),
+            Err(error) if is_anothers(&error) => {
+                self.host.message("another user installed this app, and updates it", None);
+                return Ok(Some(AsApp::Ready { start: Start::Plain }));
+            }
             opened => opened?,
         };
         let counted = match updater.count_start() {
@@ -487,6 +492,11 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
         // In a read-only tree nothing is updated, and nothing keeps the app from running.
         _ => Ok(false),
     }
+}
+
+/// Whether the tree's state belongs to another user, who alone updates it; for all others the app just runs.
+fn is_anothers(error: &Error) -> bool {
+    matches!(error, Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Processes that run programs of a tree, for a launcher that wants to know before it starts one more.
