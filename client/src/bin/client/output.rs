@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::progress::{Event, Progress, Silent};
+use lamplighter_client::tree::TreeError;
 use lamplighter_client::trust::Refusal;
 use lamplighter_client::updater::Updater;
 use serde_json::{Value, json};
@@ -132,6 +133,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Refused(Refusal::Wrong { .. }) => Some("compare --app, --channel and --platform with the publisher's"),
         Error::Refused(Refusal::Unsigned { .. }) => {
             Some("if this persists, the site or the network alters files; nothing was changed here")
+        }
+        Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("another user may have installed this app: that user updates it; everybody may start the app itself")
         }
         _ => match error.class() {
             Class::Network => Some("the app still runs; try again later"),
