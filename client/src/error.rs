@@ -88,6 +88,12 @@ pub enum Error {
     NothingStaged { path: PathBuf },
     #[error("{path} has no earlier release to go back to: the installed one is confirmed, or is the first")]
     NoPrevious { path: PathBuf },
+    #[error("neither the new release nor the installed one in {path} has a patcher that works here")]
+    NoPatcher { path: PathBuf },
+    #[error("{what} is not what the app left for the patcher: expected {expected}, found {found}; nothing was changed")]
+    Handover { what: &'static str, expected: String, found: String },
+    #[error("{path} is still in use by process {}; the update is finished at the next start", list(pids))]
+    StillRunning { path: PathBuf, pids: Vec<u32> },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -153,9 +159,16 @@ impl Error {
             }
             Self::NoRecord { .. } | Self::DamagedRecord { .. } => Class::Damaged,
             Self::NoPack { .. } | Self::NothingStaged { .. } | Self::NoPrevious { .. } => Class::Other,
+            Self::NoPatcher { .. } => Class::Other,
+            Self::Handover { .. } => Class::NotTrusted,
+            Self::StillRunning { .. } => Class::Locked,
             Self::Cancelled => Class::Cancelled,
         }
     }
+}
+
+fn list(pids: &[u32]) -> String {
+    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn refusal_class(refusal: &Refusal) -> Class {

@@ -18,6 +18,7 @@
 
 pub mod digest;
 pub mod document;
+pub mod handover;
 pub mod head;
 pub mod journal;
 pub mod launch;

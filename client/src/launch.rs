@@ -102,7 +102,8 @@ pub fn decide(facts: &Facts) -> Action {
     if facts.locked {
         return Action::TellLocked;
     }
-    let newer = facts.offered_build.filter(|offered| check_for_updates && !facts.declined && *offered > facts.this_build);
+    let newer =
+        facts.offered_build.filter(|offered| check_for_updates && !facts.declined && *offered > facts.this_build);
     // A local build that may not run is none.
     let local = facts.local_build.filter(|local| !check_minimum || *local >= facts.minimum_build);
     if check_minimum && facts.this_build < facts.minimum_build && !(run_in_local && local.is_some()) {

@@ -45,6 +45,7 @@ mod recover;
 pub mod scan;
 mod stage;
 mod transaction;
+mod uninstall;
 
 use std::ffi::OsStr;
 use std::ops::Deref;
@@ -59,6 +60,7 @@ pub use error::TreeError;
 pub use recover::Recovery;
 pub use stage::{CheckedFile, StagedFile, StagedUpdate, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
+pub use uninstall::Uninstalled;
 
 use fs::{Entry, Fs, FsError, LockGuard, Place, ReadFile};
 

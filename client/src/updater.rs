@@ -4,6 +4,9 @@
 //! the state directory of the tree.
 
 mod back;
+mod hand_over;
+mod look;
+mod outcome;
 mod session;
 mod staged;
 
@@ -30,6 +33,10 @@ use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
 
 pub use back::{STARTS_MAX, Start};
+pub(crate) use hand_over::HANDOVER;
+pub use hand_over::{FAILED_UPDATE_VARIABLE, HandedOver, SELF_TEST};
+pub use look::Look;
+pub use outcome::{Adopted, CheckOutcome, Damage, Outcome, Status, Verified};
 use staged::update_order;
 pub use staged::{Prepared, StageOutcome};
 
@@ -69,87 +76,6 @@ pub struct Origin {
     pub platform: String,
     /// The root document to pin, whole.
     pub root: Vec<u8>,
-}
-
-/// How an installation or an update ended.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The tree was brought to the offered release.
-    Done(Box<DeployReport>),
-    /// There was nothing to install.
-    Idle(Idle),
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckOutcome {
-    /// A newer release.
-    Available {
-        /// Its build.
-        build: u64,
-        /// Its version.
-        version: String,
-    },
-    /// None.
-    Idle(Idle),
-}
-
-/// What adopting a tree found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Build of the release that was recognised.
-    pub build: u64,
-    /// Its version.
-    pub version: String,
-    /// Rows of its manifest that are on disk as released.
-    pub rows_intact: usize,
-    /// Rows of its manifest.
-    pub rows: usize,
-}
-
-/// A listed path that is not as released.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The path.
-    pub path: RelPath,
-    /// What was found in its place.
-    pub what: String,
-    /// Its policy lets the user edit it: not a damage.
-    pub keep: bool,
-}
-
-/// What verifying a tree found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// Build of the installed release.
-    pub build: u64,
-    /// Its version.
-    pub version: String,
-    /// Rows of its manifest.
-    pub rows: usize,
-    /// Bytes of files read.
-    pub read_bytes: u64,
-    /// What is not as released.
-    pub damaged: Vec<Damage>,
-}
-
-/// What is known of a tree without asking its site.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Where it comes from.
-    pub settings: Settings,
-    /// The release recorded as installed.
-    pub installed: Option<Release>,
-    /// An update was interrupted and is finished or undone by the next command that changes the tree.
-    pub unfinished: bool,
-    /// Version of the newest root known.
-    pub root_version: u64,
-    /// When it expires.
-    pub root_expires: Time,
-    /// `issued` of the last accepted head of the channel.
-    pub last_issued: Option<Time>,
-    /// Its sequence.
-    pub sequence: Option<u64>,
 }
 
 /// A tree and its site.
@@ -443,8 +369,19 @@ impl Updater {
     /// Locks the tree and finishes or undoes what was interrupted.
     fn begin(&self) -> Result<TreeLock, Error> {
         let lock = self.tree.lock(LOCK_WAIT)?;
-        self.tell_recovery(&lock.recover()?);
+        self.recover(&lock)?;
         Ok(lock)
+    }
+
+    /// Waits for the lock of the tree.
+    pub(crate) fn lock(&self, wait: Duration) -> Result<TreeLock, Error> {
+        Ok(self.tree.lock(wait)?)
+    }
+
+    /// Finishes or undoes what was interrupted.
+    pub(crate) fn recover(&self, lock: &TreeLock) -> Result<(), Error> {
+        self.tell_recovery(&lock.recover()?);
+        Ok(())
     }
 
     fn tell_recovery(&self, recovery: &Recovery) {

@@ -30,6 +30,7 @@
 //! [platform.linux-x86_64]
 //! dir = "dist/linux"               # --platform linux-x86_64=dist/linux
 //! entry = "bin/app"                # what a launcher starts
+//! patcher = "bin/patcher"          # finishes updates while the app is closed
 //! minimum_os = "glibc 2.31"
 //! exclude = ["*.pdb", "tests"]     # never published
 //! executable = ["bin/*"]           # 0755 whatever the file system says
@@ -140,6 +141,7 @@ pub struct Config {
 pub struct PlatformConfig {
     pub dir: Option<PathBuf>,
     pub entry: Option<String>,
+    pub patcher: Option<String>,
     pub minimum_os: Option<String>,
     #[serde(default)]
     pub exclude: Vec<String>,

@@ -36,8 +36,8 @@ pub enum ScanError {
     Overlap { dir: PathBuf, site: PathBuf },
     #[error("glob {pattern:?} of {key}: {detail}")]
     Glob { key: &'static str, pattern: String, detail: String },
-    #[error("entry {entry:?} of input {dir}: {detail}")]
-    Entry { entry: String, dir: PathBuf, detail: String },
+    #[error("{key} {entry:?} of input {dir}: {detail}")]
+    Entry { key: &'static str, entry: String, dir: PathBuf, detail: String },
     #[error("input {dir} cannot be published, {} problem(s):{}", offenders.len(), listed(offenders))]
     Offenders { dir: PathBuf, offenders: Vec<Offender> },
     #[error("input {dir}: {source}")]
@@ -95,6 +95,7 @@ pub struct Rules {
     executable: Globs,
     keep: Globs,
     entry: Option<String>,
+    patcher: Option<String>,
     /// Whether executable bits mean anything on the platform.
     has_modes: bool,
 }
@@ -110,6 +111,7 @@ impl Rules {
             executable: Globs::new("executable", &config.executable)?,
             keep: Globs::new("keep", &config.keep)?,
             entry: config.entry.clone(),
+            patcher: config.patcher.clone(),
             has_modes: !platform.starts_with("windows"),
         })
     }
@@ -171,7 +173,8 @@ pub fn scan(dir: &Path, platform: &str, rules: &Rules, watch: &dyn Watch) -> Res
     if found.is_empty() {
         return Err(ScanError::Empty { dir: dir.to_owned() });
     }
-    check_entry(dir, &found, rules)?;
+    check_program(dir, &found, "entry", rules.entry.as_ref())?;
+    check_program(dir, &found, "patcher", rules.patcher.as_ref())?;
     notice_modes(&found, platform, rules, watch);
     notice_links(&found, platform, watch);
     [&rules.exclude, &rules.executable, &rules.keep].into_iter().for_each(|globs| globs.notice_unused(watch));
@@ -246,9 +249,10 @@ fn refuse(dir: &Path, mut offenders: Vec<Offender>) -> Result<(), ScanError> {
     Err(ScanError::Offenders { dir: dir.to_owned(), offenders })
 }
 
-fn check_entry(dir: &Path, found: &[Read], rules: &Rules) -> Result<(), ScanError> {
-    let Some(entry) = &rules.entry else { return Ok(()) };
-    let error = |detail: String| ScanError::Entry { entry: entry.clone(), dir: dir.to_owned(), detail };
+/// Checks that a program the configuration names is a file of the tree.
+fn check_program(dir: &Path, found: &[Read], key: &'static str, entry: Option<&String>) -> Result<(), ScanError> {
+    let Some(entry) = entry else { return Ok(()) };
+    let error = |detail: String| ScanError::Entry { key, entry: entry.clone(), dir: dir.to_owned(), detail };
     let path = RelPath::parse(entry).map_err(|e| error(e.rule.to_string()))?;
     match found.iter().find(|r| r.row.path == path) {
         Some(read) if read.row.is_file() => Ok(()),
@@ -260,10 +264,11 @@ fn check_entry(dir: &Path, found: &[Read], rules: &Rules) -> Result<(), ScanErro
 fn notice_modes(found: &[Read], platform: &str, rules: &Rules, watch: &dyn Watch) {
     for read in found.iter().filter(|_| rules.has_modes) {
         let Kind::File { executable: false } = read.row.kind else { continue };
-        let is_entry = rules.entry.as_deref() == Some(read.row.path.as_str());
+        let named = |program: &Option<String>| program.as_deref() == Some(read.row.path.as_str());
+        let is_entry = named(&rules.entry) || named(&rules.patcher);
         let what = match read.looks.executable {
             Some(format) => format,
-            None if is_entry => "the entry executable",
+            None if is_entry => "a program the configuration names",
             None => continue,
         };
         let text = format!("{platform}: {what} without the executable bit; an `executable` glob would set it");

@@ -11,6 +11,7 @@
 //! | `issued,<time>` | when it was made |
 //! | `minimum,<build>` | builds below it must be downloaded afresh; ≤ `build`; optional, 0 if left out |
 //! | `entry,<path>` | what a launcher starts; optional |
+//! | `patcher,<path>` | the program that finishes an update while the app is closed; optional |
 //! | `minimum-os,<text>` | oldest system it runs on, for people and launchers; optional |
 //! | `manifest,<length>,<blake3>` | what the tree is ([`super::manifest`]) |
 //! | `objects,<length>,<blake3>` | where full content lies  |
@@ -77,6 +78,8 @@ pub struct Release {
     pub minimum_build: u64,
     /// What a launcher starts.
     pub entry: Option<RelPath>,
+    /// The program that finishes an update while the app is closed.
+    pub patcher: Option<RelPath>,
     /// Oldest system it runs on.
     pub minimum_os: Option<String>,
     /// The manifest.
@@ -97,8 +100,19 @@ impl Release {
     /// # Errors
     /// Any rule of the specification broken.
     pub fn parse(body: &[u8]) -> Result<Self, DocumentError> {
-        const SINGLE: &[&str] =
-            &["app", "platform", "build", "version", "issued", "minimum", "entry", "minimum-os", "manifest", "objects"];
+        const SINGLE: &[&str] = &[
+            "app",
+            "platform",
+            "build",
+            "version",
+            "issued",
+            "minimum",
+            "entry",
+            "patcher",
+            "minimum-os",
+            "manifest",
+            "objects",
+        ];
         let body = Body::parse(body, TYPE, SINGLE, &["notes", "reads", "pack"])?;
         let notes: Result<Vec<_>, _> = body.all("notes").map(notes).collect();
         let packs: Result<Vec<_>, _> = body.all("pack").map(pack_row).collect();
@@ -112,6 +126,7 @@ impl Release {
             issued: body.one("issued")?.time(0)?,
             minimum_build: body.optional("minimum").map_or(Ok(0), |r| r.number(0))?,
             entry: body.optional("entry").map(path).transpose()?,
+            patcher: body.optional("patcher").map(path).transpose()?,
             minimum_os: body.optional("minimum-os").map(|r| r.text(0).to_owned()),
             manifest: body.one("manifest")?.file(0)?,
             objects: body.one("objects")?.file(0)?,
@@ -144,6 +159,9 @@ impl Release {
         }
         if let Some(entry) = &self.entry {
             out.push(&["entry", entry.as_str()]);
+        }
+        if let Some(patcher) = &self.patcher {
+            out.push(&["patcher", patcher.as_str()]);
         }
         if let Some(minimum_os) = &self.minimum_os {
             out.push(&["minimum-os", minimum_os]);
@@ -209,6 +227,7 @@ mod tests {
             issued: Time::from_seconds(1_000_000_000),
             minimum_build: 1,
             entry: RelPath::parse("bin/app").ok(),
+            patcher: Some(RelPath::parse("bin/patcher").expect("a path")),
             minimum_os: Some("glibc 2.17".into()),
             manifest: file,
             objects: file,

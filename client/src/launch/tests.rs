@@ -53,11 +53,9 @@ const LISTING: &[Line] = &[
     ),
     ("else copy app to local storage", |f| must_move(f) && !serves(f), |_| Action::CopyToLocal),
     ("run app in local storage, exit", must_move, |_| Action::RunLocal),
-    (
-        "CheckForUpdates && update > this: download updater, invoke it, exit",
-        offers_more,
-        |f| Action::Update { build: offered(f) },
-    ),
+    ("CheckForUpdates && update > this: download updater, invoke it, exit", offers_more, |f| Action::Update {
+        build: offered(f),
+    }),
     (
         "DevEnvOnlyBuildAndDeploy",
         |f| resources_are(f, Resources::BuildAndDeploy),

@@ -32,6 +32,7 @@ impl World {
             issued: Time::from_seconds(NOW),
             minimum_build: 0,
             entry: None,
+            patcher: None,
             minimum_os: None,
             manifest: file,
             objects: file,

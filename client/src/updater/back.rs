@@ -3,6 +3,7 @@
 use super::*;
 use crate::deploy::Order;
 use crate::format::launch::LaunchState;
+use crate::tree::Uninstalled;
 
 /// Name of the launcher's file in the state directory.
 const LAUNCH: &str = "launch";
@@ -30,6 +31,10 @@ impl Updater {
     /// # Errors
     /// The lock is held; a damaged record; what the system says.
     pub fn count_start(&self) -> Result<Start, Error> {
+        // An app in a read-only place is not to be kept from running by its own launcher.
+        if self.tree.previous()?.is_none() && !self.tree.is_in_transaction()? {
+            return Ok(Start::Plain);
+        }
         let lock = self.begin()?;
         if self.tree.previous()?.is_none() {
             return Ok(Start::Plain);
@@ -140,5 +145,18 @@ impl Updater {
 
     fn write_launch_state(&self, lock: &TreeLock, state: &LaunchState) -> Result<(), Error> {
         Ok(lock.replace_state(LAUNCH, &state.to_bytes())?)
+    }
+}
+
+impl Updater {
+    /// Takes the tree away: what its manifest lists and is as listed, and what this crate wrote. Whatever the user wrote
+    /// stays, and the report says where.
+    ///
+    /// # Errors
+    /// The lock is held; no record; what the system says: the record is still there then, and the next call goes on.
+    pub fn uninstall(&self) -> Result<Uninstalled, Error> {
+        let lock = self.begin()?;
+        let record = self.required_record()?;
+        Ok(lock.uninstall(&record.base.manifest, self.config.progress.as_ref())?)
     }
 }

@@ -3,12 +3,31 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::format::handover::Handover;
 use crate::format::head::HEAD_BYTES_MAX;
 use crate::format::root::ROOT_BYTES_MAX;
 use crate::trust::{Documents, Judgement, Need};
 
 impl Updater {
-    /// An updater for a tree that has no settings yet.
+    /// An updater for a tree that has no settings yet: it can look, and nothing is written.
+    ///
+    /// # Errors
+    /// No such directory; a root that is none; words that are none.
+    pub fn for_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
+        Self::with_origin(config, origin)
+    }
+
+    /// What the tree is a tree of.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            site: self.settings.site.clone(),
+            app: self.settings.app.clone(),
+            channel: self.settings.channel.clone(),
+            platform: self.settings.platform.clone(),
+            root: self.pin.root.clone(),
+        }
+    }
+
     pub(super) fn with_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
         let settings = Settings {
             site: origin.site.clone(),
@@ -132,6 +151,38 @@ impl Updater {
     pub(super) fn required_record(&self) -> Result<InstalledRecord, Error> {
         let record = self.record(&self.state()?)?;
         record.ok_or_else(|| Error::NoRecord { path: self.config.tree.clone() })
+    }
+
+    /// Where the tree lies, without links.
+    pub fn root(&self) -> &Path {
+        self.tree.root()
+    }
+
+    /// Where its state lies.
+    pub fn state_dir(&self) -> &Path {
+        self.tree.state_dir()
+    }
+
+    /// Build of the release recorded as installed.
+    ///
+    /// # Errors
+    /// A damaged record.
+    pub fn installed_build(&self) -> Result<Option<u64>, Error> {
+        Ok(self.record(&self.state()?)?.map(|record| record.release.release.build))
+    }
+
+    /// The program of the installed release that is started, as a path in the tree; none if it names none.
+    ///
+    /// # Errors
+    /// A damaged record.
+    pub fn entry(&self) -> Result<Option<PathBuf>, Error> {
+        let record = self.record(&self.state()?)?;
+        Ok(record.and_then(|record| record.release.release.entry).map(|entry| entry.to_path()))
+    }
+
+    /// What an app left to the patcher; none if nothing, or if it cannot be read.
+    pub(crate) fn handover(&self) -> Result<Option<Handover>, Error> {
+        Ok(self.tree.read_state(HANDOVER)?.and_then(|bytes| Handover::parse(&bytes).ok()))
     }
 
     /// A downloader for `from`, or for the site, and mirrors.

@@ -28,10 +28,10 @@ pub enum StageOutcome {
 }
 
 /// What waits in staging, verified.
-struct Waiting {
-    release: VerifiedRelease,
-    manifest: Vec<u8>,
-    prepared: Prepared,
+pub(super) struct Waiting {
+    pub(super) release: VerifiedRelease,
+    pub(super) manifest: Vec<u8>,
+    pub(super) prepared: Prepared,
 }
 
 impl Updater {
@@ -97,7 +97,7 @@ impl Updater {
         Ok(staged.staging().keep_record(staged.record())?)
     }
 
-    fn waiting(&self) -> Result<Option<Waiting>, Error> {
+    pub(super) fn waiting(&self) -> Result<Option<Waiting>, Error> {
         let Some(staged) = self.tree.staged()? else { return Ok(None) };
         let state = self.state()?;
         let Ok(release) = trust::judge_record(&self.facts(&state, None, Goal::Update), &staged.record.release) else {

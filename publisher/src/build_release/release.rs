@@ -241,8 +241,9 @@ impl Job<'_> {
             version: request.version.clone(),
             issued: request.time,
             minimum_build: request.minimum_build,
-            // The scan has found the entry in the tree, so it is a path.
+            // The scan has found both in the tree, so they are paths.
             entry: config.entry.as_deref().and_then(|entry| RelPath::parse(entry).ok()),
+            patcher: config.patcher.as_deref().and_then(|patcher| RelPath::parse(patcher).ok()),
             minimum_os: config.minimum_os.clone(),
             manifest: target.manifest,
             objects: index,

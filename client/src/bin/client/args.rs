@@ -34,6 +34,14 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Bring every file of the tree back to what its manifest says.
     Heal(Heal),
+    /// Start the app: finish or undo what was interrupted, update if you agree, run it, and go back if it never works.
+    Launch(Launch),
+    /// Say that the installed release works: the way back to the one before is closed.
+    Confirm(TreeArgs),
+    /// Go back to the last confirmed release, without the site.
+    Rollback(TreeArgs),
+    /// Take the app away; files of yours stay.
+    Uninstall(TreeArgs),
     /// Show what is installed and where it comes from.
     Status(TreeArgs),
 }
@@ -99,6 +107,46 @@ pub(crate) struct Update {
     /// Follow this channel from now on.
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
+    /// Do all but the commit, which comes with the next start or the next update.
+    #[arg(long)]
+    pub(crate) stage_only: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+/// What becomes of the app's files at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Files {
+    /// They are taken as they are.
+    Leave,
+    /// Compare them with the manifest and fetch what differs.
+    Verify,
+    /// Fetch all of them, whatever is there.
+    Afresh,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Launch {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Update without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Do not look for updates.
+    #[arg(long)]
+    pub(crate) no_update: bool,
+    /// What to do with the app's files before it runs.
+    #[arg(long, value_enum, default_value = "leave")]
+    pub(crate) files: Files,
+    /// A new release is taken to work once it has run this long, or has ended well.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) confirm_after: u64,
+    /// Exit code by which the app asks to be updated and started again.
+    #[arg(long, value_name = "CODE", default_value_t = 85)]
+    pub(crate) restart_code: i32,
+    /// What the app is started with.
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
     #[command(flatten)]
     pub(crate) network: Network,
 }

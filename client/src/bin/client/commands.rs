@@ -4,6 +4,7 @@ mod adopt;
 mod check;
 mod heal;
 mod install;
+mod launch;
 mod status;
 mod update;
 mod verify;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::args::{self, Command, Network, TreeArgs};
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::output::{Output, uninstalled};
 use crate::term::bytes;
 
 /// Runs a command.
@@ -32,8 +33,24 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Update(args) => update::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Heal(args) => heal::run(args, output),
+        Command::Launch(args) => launch::run(args, output),
+        Command::Confirm(args) => confirm(args, output),
+        Command::Rollback(args) => rollback(args, output),
+        Command::Uninstall(args) => uninstalled(output, &open(args, Network::default(), output)?),
         Command::Status(args) => status::run(args, output),
     }
+}
+
+fn confirm(tree: TreeArgs, output: &Output) -> Result<Exit, Error> {
+    open(tree, Network::default(), output)?.confirm_healthy()?;
+    output.result("confirmed", json!({}), "the installed release is confirmed");
+    Ok(Exit::Done)
+}
+
+fn rollback(tree: TreeArgs, output: &Output) -> Result<Exit, Error> {
+    let back = open(tree, Network::default(), output)?.rollback()?;
+    report(output, "rolled_back", "went back to", &back);
+    Ok(Exit::Done)
 }
 
 /// The configuration the flags give; Ctrl-C asks the work to stop at the next safe point.

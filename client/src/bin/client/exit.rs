@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use lamplighter_client::error::{Class, Error};
 
 /// How a command ended. The numbers are documented in the help and never change.
+// The patcher has no use for some.
+#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {

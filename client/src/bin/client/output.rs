@@ -6,14 +6,17 @@ use std::sync::Arc;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::progress::{Event, Progress, Silent};
 use lamplighter_client::trust::Refusal;
+use lamplighter_client::updater::Updater;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::term::TerminalProgress;
 
-/// The output of one run.
+/// The output of one run. Clones share the terminal.
+#[derive(Clone)]
 pub(crate) struct Output {
     json: bool,
+    quiet: bool,
     terminal: Option<Arc<TerminalProgress>>,
 }
 
@@ -21,7 +24,7 @@ impl Output {
     /// Output as the flags ask for it.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let terminal = (!json && !quiet).then(|| Arc::new(TerminalProgress::new()));
-        Self { json, terminal }
+        Self { json, quiet, terminal }
     }
 
     /// What the library reports to.
@@ -30,6 +33,21 @@ impl Output {
             Some(terminal) => terminal.clone(),
             None if self.json => Arc::new(JsonProgress),
             None => Arc::new(Silent),
+        }
+    }
+
+    /// Whether events and results are printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A message on the way, for people.
+    #[allow(dead_code)] // The patcher shows events alone.
+    pub(crate) fn message(&self, text: &str) {
+        if self.json {
+            print_line("message", json!({ "text": text }));
+        } else if !self.quiet {
+            eprintln!("{text}");
         }
     }
 
@@ -58,7 +76,8 @@ impl Output {
         }
     }
 
-    fn finish(&self) {
+    /// Takes the progress bar off the terminal.
+    pub(crate) fn finish(&self) {
         if let Some(terminal) = &self.terminal {
             terminal.finish();
         }
@@ -103,4 +122,19 @@ fn hint(error: &Error) -> Option<&'static str> {
             _ => None,
         },
     }
+}
+
+/// Uninstalls and tells what was left.
+pub(crate) fn uninstalled(output: &Output, updater: &Updater) -> Result<Exit, Error> {
+    let done = updater.uninstall()?;
+    let fields = json!({"removed": done.removed, "left": done.left, "tree_is_gone": done.tree_is_gone});
+    let mut text = format!("uninstalled: {} files removed", done.removed);
+    if !done.left.is_empty() {
+        text.push_str("; these are yours and stay:");
+        for path in &done.left {
+            text.push_str(&format!("\n  {}", path.display()));
+        }
+    }
+    output.result("uninstalled", fields, &text);
+    Ok(Exit::Done)
 }

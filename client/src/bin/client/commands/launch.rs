@@ -1,0 +1,156 @@
+//! `client launch`: the ready-made launcher.
+
+use std::io::{IsTerminal, Write};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lamplighter_client::error::Error;
+use lamplighter_client::launch::{Resources, Settings};
+use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app, start};
+use lamplighter_client::updater::{Config, Start, Updater};
+use serde_json::json;
+
+use super::config;
+use crate::args::{Files, Launch};
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// How often a running app is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+pub(super) fn run(args: Launch, output: &Output) -> Result<Exit, Error> {
+    let config = config(args.tree.clone(), args.network.clone(), output);
+    let asks = !args.yes && !output.is_json() && std::io::stdin().is_terminal();
+    let host: Arc<dyn Host> = Arc::new(TerminalHost { asks, yes: args.yes, output: output.clone() });
+    let setup = setup(&args, config);
+    loop {
+        let app = match as_app(&setup, &host)? {
+            AsApp::Ready { start: counted } => {
+                output.finish();
+                let updater = Updater::open(setup.config.clone())?;
+                match start(&updater, &args.arguments)? {
+                    Some(app) => Running { app, updater, on_probation: counted != Start::Plain },
+                    None => return Err(nothing_to_start(&setup)),
+                }
+            }
+            AsApp::Started(app) => Running { app, updater: Updater::open(setup.config.clone())?, on_probation: false },
+            AsApp::HandedOver { build, patcher_pid } => {
+                let fields = json!({"build": build, "patcher_pid": patcher_pid});
+                output.result("handed_over", fields, "the patcher finishes the update and starts the app");
+                return Ok(Exit::Done);
+            }
+            AsApp::Restart => return Err(nothing_to_start(&setup)),
+            AsApp::Locked => return Ok(Exit::Locked),
+            AsApp::UpdateRequired { .. } => return Ok(Exit::TooOld),
+        };
+        let code = app.wait(Duration::from_secs(args.confirm_after), output)?;
+        if code != args.restart_code {
+            std::process::exit(code);
+        }
+        output.message("the app asks to be started again");
+    }
+}
+
+fn setup(args: &Launch, config: Config) -> Setup {
+    let resources = match args.files {
+        Files::Leave => Resources::Leave,
+        Files::Verify => Resources::VerifyAndDeploy,
+        Files::Afresh => Resources::AlwaysDeploy,
+    };
+    let update = !args.no_update;
+    let settings = Settings { check_minimum: update, run_in_local: false, check_for_updates: update, resources };
+    Setup {
+        config,
+        settings,
+        local: None,
+        origin: None,
+        resources: None,
+        compiled_build: 0,
+        program: None,
+        arguments: args.arguments.clone(),
+    }
+}
+
+fn nothing_to_start(setup: &Setup) -> Error {
+    let tree = setup.config.tree.display();
+    Error::Usage(format!("the release installed in {tree} names no program to start (entry in publisher.toml)"))
+}
+
+/// The app, and whether it still has to prove itself.
+struct Running {
+    app: Child,
+    updater: Updater,
+    on_probation: bool,
+}
+
+impl Running {
+    /// Waits for the app; on the way, confirms a release that runs long enough, or ends well. Gives its exit code.
+    fn wait(mut self, confirm_after: Duration, output: &Output) -> Result<i32, Error> {
+        let begun = Instant::now();
+        loop {
+            let waited = self.app.try_wait();
+            let ended = waited.map_err(|source| Error::Io { doing: "wait for", path: "the app".into(), source })?;
+            let works = ended.map_or(begun.elapsed() >= confirm_after, |status| status.success());
+            if self.on_probation && works {
+                self.on_probation = false;
+                if let Err(error) = self.updater.confirm_healthy() {
+                    output.message(&format!("cannot note that the new release works: {error}"));
+                }
+            }
+            if let Some(status) = ended {
+                return Ok(exit_code(status));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The code of the app; ended by a signal, 128 and its number, as shells have it.
+fn exit_code(status: std::process::ExitStatus) -> i32 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(signal) = status.signal() {
+            return 128 + signal;
+        }
+    }
+    status.code().unwrap_or(1)
+}
+
+struct TerminalHost {
+    asks: bool,
+    yes: bool,
+    output: Output,
+}
+
+impl Host for TerminalHost {
+    fn message(&self, text: &str, percent: Option<u8>) {
+        // Progress is shown by the bar.
+        if percent.is_none() {
+            self.output.message(text);
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Answer {
+        if self.yes {
+            return Answer::Yes;
+        }
+        let installed = question.installed_version.as_deref().unwrap_or("nothing");
+        let text = format!("{} (build {}) is available; you have {installed}", question.version, question.build);
+        if !self.asks {
+            self.output.message(&text);
+            return Answer::Later;
+        }
+        self.output.finish();
+        let restart = if question.needs_restart { "; the app is restarted for it" } else { "" };
+        let _ = write!(std::io::stderr(), "{text}{restart}. Update now? [Y]es, [l]ater, [s]kip this version: ");
+        let mut line = String::new();
+        let answered = std::io::stdin().read_line(&mut line).is_ok_and(|count| count > 0);
+        match line.trim().to_ascii_lowercase().as_str() {
+            "" | "y" | "yes" if answered => Answer::Yes,
+            "s" | "skip" => Answer::Skip,
+            _ => Answer::Later,
+        }
+    }
+}

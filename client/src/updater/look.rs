@@ -1,0 +1,95 @@
+//! Looking at what a channel offers, without taking it; and filling one tree from another.
+
+use std::io::{self, Read, Write};
+
+use super::*;
+use crate::format::manifest::Kind;
+
+/// What a channel offers this tree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Look {
+    /// The release, verified; none if there is nothing to install.
+    pub offered: Option<Release>,
+    /// Lowest build that may still update itself; 0 if nothing says so.
+    pub minimum_build: u64,
+    /// Why nothing is offered.
+    pub idle: Option<Idle>,
+}
+
+impl Updater {
+    /// Asks the site what it offers, and for the release itself. A build below the minimum is a finding, no error.
+    ///
+    /// # Errors
+    /// The site cannot be reached or is not to be trusted.
+    pub fn look(&self) -> Result<Look, Error> {
+        let state = self.state()?;
+        let installed = self.record(&state)?.map(|record| record.installed());
+        let downloader = self.downloader(None, &[])?;
+        let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
+            Ok(judgement) => judgement,
+            Err(Error::Refused(trust::Refusal::BelowMinimum { minimum, .. })) => {
+                return Ok(Look { minimum_build: minimum, ..Look::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        if judgement.state.is_some() && installed.is_some() {
+            // Remembering makes later checks safer, but looking works in a read-only tree, and beside an update, too.
+            if let Ok(lock) = self.tree.lock(Duration::ZERO) {
+                self.remember(&lock, judgement.state)?;
+            }
+        }
+        match judgement.verdict {
+            Verdict::Offer(release) if self.launch_state()?.failed.contains(&release.release.build) => {
+                Ok(Look { idle: Some(Idle::FailedHere(release.release.build)), ..Look::default() })
+            }
+            Verdict::Offer(release) => {
+                let minimum_build = release.release.minimum_build;
+                Ok(Look { offered: Some(release.release), minimum_build, idle: None })
+            }
+            Verdict::Idle(idle) => Ok(Look { idle: Some(idle), ..Look::default() }),
+            Verdict::Need(_) | Verdict::Available(_) => Err(undecided()),
+        }
+    }
+
+    /// Installs in `config`'s tree the very release that is installed here, from the files here; no site is asked as long as
+    /// they are as released. A release that is there already is replaced, as by an update.
+    ///
+    /// # Errors
+    /// No record here; whatever stops it. The other tree is as before, or the release is there whole.
+    pub fn copy_to(&self, config: Config) -> Result<DeployReport, Error> {
+        let record = self.required_record()?;
+        let created = CreatedDir::ensure(&config.tree)?;
+        let other = Self::with_origin(config, &self.origin())?;
+        let lock = other.begin()?;
+        other.write_origin(&lock, &self.origin())?;
+        created.keep();
+        let installed = other.record(&other.state()?)?;
+        let base = installed.as_ref().map(|installed| &installed.base);
+        let manifest = record.base.manifest.to_bytes();
+        let order = Order {
+            release: &record.release,
+            base,
+            route: Route::Cheapest,
+            everything: base.is_none(),
+            manifest: Some(&manifest),
+        };
+        let staging = lock.staging(&order.key())?;
+        for (number, row) in record.base.manifest.rows().iter().enumerate().filter(|(_, row)| row.is_file()) {
+            let Ok(mut file) = self.tree.open_file(&row.path) else { continue };
+            let executable = row.kind == Kind::File { executable: true };
+            let mut staged = staging.create(number, row.digest.size, executable)?;
+            if copy(&mut file, &mut staged).is_ok() {
+                // One that is not as released is fetched below.
+                let _ = staged.finish(&row.digest);
+            }
+        }
+        let downloader = other.patient_downloader();
+        let deploy = other.deploy(&lock, &downloader);
+        let staged = deploy.stage(&order)?;
+        deploy.commit(staged, &order)
+    }
+}
+
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    io::copy(from, to).map(|_| ())
+}
