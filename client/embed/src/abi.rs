@@ -20,14 +20,15 @@ mod pointers;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use lamplighter_client::updater::Origin;
 
 use crate::bridge::Deliver;
 use crate::fault::Fault;
 use crate::types::*;
-use crate::{calls, handles};
-use pointers::{Callback, Json, Out, bytes, guarded, optional_text, text};
+use crate::{calls, handles, launching};
+use pointers::{Callback, Json, Out, bytes, guarded, optional_text, text, texts};
 
 /// Version of the interface the library was built with. A launcher built against LAMPLIGHTER_ABI runs with this version
 /// and every later one.
@@ -347,6 +348,51 @@ pub unsafe extern "C" fn lamplighter_status(
     unsafe { told(None, NOBODY, tree, json, error, |_| calls::status(handle)) }
 }
 
+/// Decides what a program does at its start, and does it: recovers, looks for an update, asks (LAMPLIGHTER_QUESTION), stages,
+/// hands over to the patcher or commits, sees to resources, counts the start, goes back from a release that never proved
+/// itself. What goes wrong with an update alone is told (LAMPLIGHTER_MESSAGE), and the app runs as it is.
+///
+/// The program then does what `launched` says. LAMPLIGHTER_RUN in a program that is not the app itself: start the app, which
+/// the JSON of lamplighter_status() names as `entry`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lamplighter_launch(
+    handle: LamplighterHandle,
+    setup: *const LamplighterSetup,
+    callback: LamplighterCallback,
+    user: *mut c_void,
+    launched: *mut LamplighterLaunched,
+    json: *mut *mut c_char,
+    error: *mut LamplighterError,
+) -> i32 {
+    // SAFETY: as the head of this module says.
+    unsafe {
+        told(callback, user, launched, json, error, |deliver| {
+            launching::launch(handle, read_setup(setup)?, None, deliver)
+        })
+    }
+}
+
+/// The same for a program that only updates the app, or installs it, and starts it. Waits for at most `wait_ms` milliseconds
+/// if another program is updating. Asks nothing. Whatever stops the update is an error, and then nothing is started.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lamplighter_launch_updater(
+    handle: LamplighterHandle,
+    setup: *const LamplighterSetup,
+    wait_ms: u64,
+    callback: LamplighterCallback,
+    user: *mut c_void,
+    launched: *mut LamplighterLaunched,
+    json: *mut *mut c_char,
+    error: *mut LamplighterError,
+) -> i32 {
+    // SAFETY: as the head of this module says.
+    unsafe {
+        told(callback, user, launched, json, error, |deliver| {
+            launching::launch(handle, read_setup(setup)?, Some(Duration::from_millis(wait_ms)), deliver)
+        })
+    }
+}
+
 /// Frees a text that was given through `json`. NULL does nothing. To be called once for each, and for nothing else.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lamplighter_free_text(text: *mut c_char) {
@@ -400,6 +446,26 @@ unsafe fn read_origin(origin: *const LamplighterOrigin) -> Result<Origin, Fault>
             platform: optional_text("origin.platform", origin.platform)?
                 .map_or_else(calls::host_platform, str::to_owned),
             root: bytes("origin.root", origin.root, origin.root_length)?.to_vec(),
+        })
+    }
+}
+
+/// # Safety
+/// As the head of this module says.
+unsafe fn read_setup(setup: *const LamplighterSetup) -> Result<launching::Wanted, Fault> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let setup = pointers::read("setup", setup)?;
+        Ok(launching::Wanted {
+            check_minimum: setup.check_minimum != 0,
+            check_for_updates: setup.check_for_updates != 0,
+            resources: setup.resources,
+            local: optional_text("setup.local", setup.local)?.map(str::to_owned),
+            origin: if setup.origin.is_null() { None } else { Some(read_origin(setup.origin)?) },
+            resources_tree: setup.resources_tree,
+            compiled_build: setup.compiled_build,
+            program: optional_text("setup.program", setup.program)?.map(str::to_owned),
+            arguments: texts("setup.arguments", setup.arguments, setup.argument_count)?,
         })
     }
 }

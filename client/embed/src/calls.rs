@@ -45,16 +45,16 @@ pub(crate) fn follow(handle: LamplighterHandle, channel: &str) -> Result<(), Fau
 pub(crate) fn install(handle: LamplighterHandle, origin: Origin, deliver: Deliver<'_>) -> Told<LamplighterReport> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |progress| {
-        Ok(outcome(Updater::install(opened.config(progress), &with_absolute_site(origin)?)?))
+    bridge::run(deliver, &opened.cancel(), |link| {
+        Ok(outcome(Updater::install(opened.config(link.progress), &with_absolute_site(origin)?)?))
     })
 }
 
 pub(crate) fn adopt(handle: LamplighterHandle, origin: Origin, deliver: Deliver<'_>) -> Told<LamplighterReport> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |progress| {
-        let adopted = Updater::adopt(opened.config(progress), &with_absolute_site(origin)?)?;
+    bridge::run(deliver, &opened.cancel(), |link| {
+        let adopted = Updater::adopt(opened.config(link.progress), &with_absolute_site(origin)?)?;
         let report = LamplighterReport {
             state: LAMPLIGHTER_DONE,
             build: adopted.build,
@@ -198,7 +198,7 @@ fn with_updater<T: Send>(
 ) -> Result<T, Fault> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |progress| Ok(work(&opened.updater(progress)?)?))
+    bridge::run(deliver, &opened.cancel(), |link| Ok(work(&opened.updater(link.progress)?)?))
 }
 
 fn ready(prepared: &Prepared) -> (LamplighterOffer, String) {
@@ -276,13 +276,13 @@ fn nothing_done() -> LamplighterReport {
     }
 }
 
-fn absolute(path: &str) -> Result<PathBuf, Fault> {
+pub(crate) fn absolute(path: &str) -> Result<PathBuf, Fault> {
     std::path::absolute(Path::new(path))
         .map_err(|error| Fault::usage("E_ARGUMENT", format!("{path:?} is not the name of a directory: {error}")))
 }
 
 /// A site in a directory is remembered as an absolute path, since later calls are made elsewhere.
-fn with_absolute_site(origin: Origin) -> Result<Origin, Fault> {
+pub(crate) fn with_absolute_site(origin: Origin) -> Result<Origin, Fault> {
     if origin.site.contains("://") {
         return Ok(origin);
     }

@@ -17,6 +17,7 @@ mod calls;
 mod fault;
 mod handles;
 mod json;
+mod launching;
 mod types;
 
 pub use abi::*;

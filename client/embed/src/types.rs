@@ -43,6 +43,43 @@ pub const LAMPLIGHTER_STARTED: u32 = 1;
 pub const LAMPLIGHTER_ADVANCED: u32 = 2;
 /// Kind of event: something a person or a log should hear of. `code`, `subject`, `text`.
 pub const LAMPLIGHTER_NOTICE: u32 = 3;
+/// Kind of event: something to show to the user, from lamplighter_launch(). `text`, `percent`.
+pub const LAMPLIGHTER_MESSAGE: u32 = 4;
+/// Kind of event: update now? `build`, `version`, `installed_version`, `needs_restart`; a sentence for the user in `text`.
+/// The callback returns LAMPLIGHTER_YES, LAMPLIGHTER_LATER or LAMPLIGHTER_SKIP.
+pub const LAMPLIGHTER_QUESTION: u32 = 5;
+/// Kind of event: build resources and put them in place (LAMPLIGHTER_BUILD_AND_DEPLOY). The callback returns 0 if that is
+/// done, else any other number.
+pub const LAMPLIGHTER_BUILD: u32 = 6;
+
+/// Answer: update now. What a launcher without a callback answers.
+pub const LAMPLIGHTER_YES: i32 = 0;
+/// Answer: not this time.
+pub const LAMPLIGHTER_LATER: i32 = 1;
+/// Answer: do not ask for this build again.
+pub const LAMPLIGHTER_SKIP: i32 = 2;
+
+/// Resources at each start: nothing is done with them.
+pub const LAMPLIGHTER_LEAVE: u32 = 0;
+/// Resources at each start: a developer's callback builds them (LAMPLIGHTER_BUILD).
+pub const LAMPLIGHTER_BUILD_AND_DEPLOY: u32 = 1;
+/// Resources at each start: compared with the manifest; what differs is fetched.
+pub const LAMPLIGHTER_VERIFY_AND_DEPLOY: u32 = 2;
+/// Resources at each start: all of them are fetched, whatever is there.
+pub const LAMPLIGHTER_ALWAYS_DEPLOY: u32 = 3;
+
+/// What the launcher does next: run the app. Confirm it once it works (lamplighter_confirm_healthy()).
+pub const LAMPLIGHTER_RUN: u32 = 0;
+/// What the launcher does next: end. The patcher waits for that, and starts the new version.
+pub const LAMPLIGHTER_HANDED_OVER: u32 = 1;
+/// What the launcher does next: end. The app was started elsewhere, or anew.
+pub const LAMPLIGHTER_APP_STARTED: u32 = 2;
+/// What the launcher does next: start itself again; it was replaced, and the release names nothing to start.
+pub const LAMPLIGHTER_RESTART: u32 = 3;
+/// What the launcher does next: end. Another program is updating.
+pub const LAMPLIGHTER_END_LOCKED: u32 = 4;
+/// What the launcher does next: end. The app must be downloaded afresh.
+pub const LAMPLIGHTER_UPDATE_REQUIRED: u32 = 5;
 
 /// Before a start: start the app; it has proved itself, or there is nothing to go back to.
 pub const LAMPLIGHTER_START_PLAIN: u32 = 0;
@@ -215,7 +252,7 @@ pub struct LamplighterStart {
 pub struct LamplighterEvent {
     /// Bytes filled.
     pub size: u32,
-    /// LAMPLIGHTER_STARTED, LAMPLIGHTER_ADVANCED or LAMPLIGHTER_NOTICE. Ignore others.
+    /// LAMPLIGHTER_STARTED, LAMPLIGHTER_ADVANCED, LAMPLIGHTER_NOTICE, ... Ignore others, and return 0.
     pub kind: u32,
     /// Bytes done in this phase.
     pub done_bytes: u64,
@@ -227,13 +264,70 @@ pub struct LamplighterEvent {
     pub code: *const c_char,
     /// LAMPLIGHTER_NOTICE: what it is about: a path, a name in the site, or ""; never NULL.
     pub subject: *const c_char,
-    /// LAMPLIGHTER_NOTICE: one sentence for people, else ""; never NULL.
+    /// LAMPLIGHTER_NOTICE, LAMPLIGHTER_MESSAGE, LAMPLIGHTER_QUESTION: one sentence for people, else ""; never NULL.
     pub text: *const c_char,
+    /// LAMPLIGHTER_QUESTION: version of the offered release, else ""; never NULL.
+    pub version: *const c_char,
+    /// LAMPLIGHTER_QUESTION: version that is installed, or ""; never NULL.
+    pub installed_version: *const c_char,
+    /// LAMPLIGHTER_QUESTION: build of the offered release, else 0.
+    pub build: u64,
+    /// How much is done, 0 to 100; -1 if that is not known.
+    pub percent: i32,
+    /// LAMPLIGHTER_QUESTION: 1 if the app must be closed and started again for it.
+    pub needs_restart: u32,
+}
+
+/// How an app was set up, for lamplighter_launch() and lamplighter_launch_updater(). Read only; zero is a good default.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct LamplighterSetup {
+    /// In: sizeof(LamplighterSetup).
+    pub size: u32,
+    /// 1: refuse to run below the minimum build.
+    pub check_minimum: u32,
+    /// 1: look for updates.
+    pub check_for_updates: u32,
+    /// LAMPLIGHTER_LEAVE, LAMPLIGHTER_BUILD_AND_DEPLOY, LAMPLIGHTER_VERIFY_AND_DEPLOY or LAMPLIGHTER_ALWAYS_DEPLOY.
+    pub resources: u32,
+    /// Local storage the app is to run in, wherever it was started from; NULL: it runs where it is.
+    pub local: *const c_char,
+    /// Where local storage is filled from, if the tree does not say; else NULL.
+    pub origin: *const LamplighterOrigin,
+    /// A handle of the tree that holds the resources; 0: the app's own tree.
+    pub resources_tree: LamplighterHandle,
+    /// Build compiled into the program, for a tree without a record; else 0.
+    pub compiled_build: u64,
+    /// The program itself; NULL: what the system says. In an interpreter that is the interpreter: give the script's path.
+    pub program: *const c_char,
+    /// What the app is started with: an array of texts.
+    pub arguments: *const *const c_char,
+    /// Their number.
+    pub argument_count: usize,
+}
+
+/// What the launcher does next.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct LamplighterLaunched {
+    /// In: sizeof(LamplighterLaunched). Out: bytes filled.
+    pub size: u32,
+    /// LAMPLIGHTER_RUN, LAMPLIGHTER_HANDED_OVER, LAMPLIGHTER_APP_STARTED, LAMPLIGHTER_RESTART, LAMPLIGHTER_END_LOCKED or
+    /// LAMPLIGHTER_UPDATE_REQUIRED.
+    pub action: u32,
+    /// LAMPLIGHTER_HANDED_OVER: the build it leads to. LAMPLIGHTER_UPDATE_REQUIRED: the lowest that would do. Else 0.
+    pub build: u64,
+    /// Process of the patcher or of the app that was started; else 0.
+    pub pid: u64,
+    /// LAMPLIGHTER_RUN: which start of a release on probation it is, from 1; 0 if it is on none.
+    pub start: u64,
 }
 
 /// Called during a call, on the thread that made it, one event at a time. It should return quickly, and must return: it
-/// may not throw, and may not jump out. It may call lamplighter_cancel(); any other call with the same handle is refused.
-pub type LamplighterCallback = Option<unsafe extern "C-unwind" fn(event: *const LamplighterEvent, user: *mut c_void)>;
+/// may not throw, and may not jump out. What it returns answers LAMPLIGHTER_QUESTION and LAMPLIGHTER_BUILD; for all other
+/// kinds it is ignored, return 0. It may call lamplighter_cancel(); any other call with the same handle is refused.
+pub type LamplighterCallback =
+    Option<unsafe extern "C-unwind" fn(event: *const LamplighterEvent, user: *mut c_void) -> i32>;
 
 /// Text for a field of a struct: cut between two characters where it is too long, ended by NUL.
 pub(crate) fn field<const N: usize>(text: &str) -> [c_char; N] {
@@ -263,7 +357,9 @@ mod tests {
         assert_eq!(size_of::<LamplighterVerified>(), 8 + 5 * 8 + 264);
         assert_eq!(size_of::<LamplighterTree>(), 8 + 3 * 8 + 8 + 264);
         assert_eq!(size_of::<LamplighterStart>(), 8 + 2 * 8);
-        assert_eq!(size_of::<LamplighterEvent>(), 8 + 2 * 8 + 4 * 8);
+        assert_eq!(size_of::<LamplighterEvent>(), 8 + 2 * 8 + 6 * 8 + 8 + 8);
+        assert_eq!(size_of::<LamplighterSetup>(), 4 * 4 + 7 * 8);
+        assert_eq!(size_of::<LamplighterLaunched>(), 8 + 3 * 8);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::types::*;
 /// No struct will ever be larger: a `size` beyond it is memory that nobody has set.
 const RECORD_BYTES_MAX: u32 = 1 << 16;
 
+/// More arguments than any system passes on.
+const TEXTS_MAX: usize = 1 << 16;
+
 /// A struct of the interface: plain data whose first field is its size.
 ///
 /// # Safety
@@ -42,6 +45,8 @@ records! {
     LamplighterVerified, "verified", 312;
     LamplighterTree, "tree", 304;
     LamplighterStart, "start", 24;
+    LamplighterSetup, "setup", 32 + 4 * size_of::<*const c_char>() as u32 + size_of::<usize>() as u32;
+    LamplighterLaunched, "launched", 32;
 }
 
 /// Runs a call: what it returns, and what it panics with, becomes a status, and the struct at `error`.
@@ -146,6 +151,18 @@ pub(super) unsafe fn optional_text<'a>(name: &str, pointer: *const c_char) -> Re
     Ok(Some(text))
 }
 
+/// An array of texts that must be there, if their number is not 0.
+///
+/// # Safety
+/// `pointer` is NULL or leads to `count` pointers as [`text`] takes them.
+pub(super) unsafe fn texts(name: &str, pointer: *const *const c_char, count: usize) -> Result<Vec<String>, Fault> {
+    if count > TEXTS_MAX || (pointer.is_null() && count > 0) {
+        return Err(Fault::usage("E_ARGUMENT", format!("{name} is NULL, or holds more than {TEXTS_MAX} texts")));
+    }
+    // SAFETY: the caller's promise; a pointer in the array need not be aligned either.
+    (0..count).map(|n| unsafe { Ok(text(name, pointer.add(n).read_unaligned())?.to_owned()) }).collect()
+}
+
 /// Bytes that must be there.
 ///
 /// # Safety
@@ -186,7 +203,7 @@ impl Json {
 
 /// A function of the host program.
 pub(super) struct Callback {
-    function: unsafe extern "C-unwind" fn(*const LamplighterEvent, *mut c_void),
+    function: unsafe extern "C-unwind" fn(*const LamplighterEvent, *mut c_void) -> i32,
     user: *mut c_void,
 }
 
@@ -194,13 +211,13 @@ impl Callback {
     /// # Safety
     /// `function` may be called with an event and `user` until the value is dropped, on this thread.
     pub(super) unsafe fn new(
-        function: unsafe extern "C-unwind" fn(*const LamplighterEvent, *mut c_void),
+        function: unsafe extern "C-unwind" fn(*const LamplighterEvent, *mut c_void) -> i32,
         user: *mut c_void,
     ) -> Self {
         Self { function, user }
     }
 
-    pub(super) fn call(&self, event: &LamplighterEvent) {
+    pub(super) fn call(&self, event: &LamplighterEvent) -> i32 {
         // SAFETY: what `new` was promised.
         unsafe { (self.function)(event, self.user) }
     }
