@@ -130,6 +130,88 @@
 #define LAMPLIGHTER_NOTICE 3
 
 /*
+ Kind of event: something to show to the user, from lamplighter_launch(). `text`, `percent`.
+ */
+#define LAMPLIGHTER_MESSAGE 4
+
+/*
+ Kind of event: update now? `build`, `version`, `installed_version`, `needs_restart`; a sentence for the user in `text`.
+ The callback returns LAMPLIGHTER_YES, LAMPLIGHTER_LATER or LAMPLIGHTER_SKIP.
+ */
+#define LAMPLIGHTER_QUESTION 5
+
+/*
+ Kind of event: build resources and put them in place (LAMPLIGHTER_BUILD_AND_DEPLOY). The callback returns 0 if that is
+ done, else any other number.
+ */
+#define LAMPLIGHTER_BUILD 6
+
+/*
+ Answer: update now. What a launcher without a callback answers.
+ */
+#define LAMPLIGHTER_YES 0
+
+/*
+ Answer: not this time.
+ */
+#define LAMPLIGHTER_LATER 1
+
+/*
+ Answer: do not ask for this build again.
+ */
+#define LAMPLIGHTER_SKIP 2
+
+/*
+ Resources at each start: nothing is done with them.
+ */
+#define LAMPLIGHTER_LEAVE 0
+
+/*
+ Resources at each start: a developer's callback builds them (LAMPLIGHTER_BUILD).
+ */
+#define LAMPLIGHTER_BUILD_AND_DEPLOY 1
+
+/*
+ Resources at each start: compared with the manifest; what differs is fetched.
+ */
+#define LAMPLIGHTER_VERIFY_AND_DEPLOY 2
+
+/*
+ Resources at each start: all of them are fetched, whatever is there.
+ */
+#define LAMPLIGHTER_ALWAYS_DEPLOY 3
+
+/*
+ What the launcher does next: run the app. Confirm it once it works (lamplighter_confirm_healthy()).
+ */
+#define LAMPLIGHTER_RUN 0
+
+/*
+ What the launcher does next: end. The patcher waits for that, and starts the new version.
+ */
+#define LAMPLIGHTER_HANDED_OVER 1
+
+/*
+ What the launcher does next: end. The app was started elsewhere, or anew.
+ */
+#define LAMPLIGHTER_APP_STARTED 2
+
+/*
+ What the launcher does next: start itself again; it was replaced, and the release names nothing to start.
+ */
+#define LAMPLIGHTER_RESTART 3
+
+/*
+ What the launcher does next: end. Another program is updating.
+ */
+#define LAMPLIGHTER_END_LOCKED 4
+
+/*
+ What the launcher does next: end. The app must be downloaded afresh.
+ */
+#define LAMPLIGHTER_UPDATE_REQUIRED 5
+
+/*
  Before a start: start the app; it has proved itself, or there is nothing to go back to.
  */
 #define LAMPLIGHTER_START_PLAIN 0
@@ -228,7 +310,7 @@ typedef struct LamplighterEvent {
      */
     uint32_t size;
     /*
-     LAMPLIGHTER_STARTED, LAMPLIGHTER_ADVANCED or LAMPLIGHTER_NOTICE. Ignore others.
+     LAMPLIGHTER_STARTED, LAMPLIGHTER_ADVANCED, LAMPLIGHTER_NOTICE, ... Ignore others, and return 0.
      */
     uint32_t kind;
     /*
@@ -252,17 +334,38 @@ typedef struct LamplighterEvent {
      */
     const char *subject;
     /*
-     LAMPLIGHTER_NOTICE: one sentence for people, else ""; never NULL.
+     LAMPLIGHTER_NOTICE, LAMPLIGHTER_MESSAGE, LAMPLIGHTER_QUESTION: one sentence for people, else ""; never NULL.
      */
     const char *text;
+    /*
+     LAMPLIGHTER_QUESTION: version of the offered release, else ""; never NULL.
+     */
+    const char *version;
+    /*
+     LAMPLIGHTER_QUESTION: version that is installed, or ""; never NULL.
+     */
+    const char *installed_version;
+    /*
+     LAMPLIGHTER_QUESTION: build of the offered release, else 0.
+     */
+    uint64_t build;
+    /*
+     How much is done, 0 to 100; -1 if that is not known.
+     */
+    int32_t percent;
+    /*
+     LAMPLIGHTER_QUESTION: 1 if the app must be closed and started again for it.
+     */
+    uint32_t needs_restart;
 } LamplighterEvent;
 
 /*
  Called during a call, on the thread that made it, one event at a time. It should return quickly, and must return: it
- may not throw, and may not jump out. It may call lamplighter_cancel(); any other call with the same handle is refused.
+ may not throw, and may not jump out. What it returns answers LAMPLIGHTER_QUESTION and LAMPLIGHTER_BUILD; for all other
+ kinds it is ignored, return 0. It may call lamplighter_cancel(); any other call with the same handle is refused.
  */
-typedef void (*LamplighterCallback)(const struct LamplighterEvent *event,
-                                    void *user);
+typedef int32_t (*LamplighterCallback)(const struct LamplighterEvent *event,
+                                       void *user);
 
 /*
  What a deployment did.
@@ -458,6 +561,83 @@ typedef struct LamplighterTree {
      */
     char version[264];
 } LamplighterTree;
+
+/*
+ How an app was set up, for lamplighter_launch() and lamplighter_launch_updater(). Read only; zero is a good default.
+ */
+typedef struct LamplighterSetup {
+    /*
+     In: sizeof(LamplighterSetup).
+     */
+    uint32_t size;
+    /*
+     1: refuse to run below the minimum build.
+     */
+    uint32_t check_minimum;
+    /*
+     1: look for updates.
+     */
+    uint32_t check_for_updates;
+    /*
+     LAMPLIGHTER_LEAVE, LAMPLIGHTER_BUILD_AND_DEPLOY, LAMPLIGHTER_VERIFY_AND_DEPLOY or LAMPLIGHTER_ALWAYS_DEPLOY.
+     */
+    uint32_t resources;
+    /*
+     Local storage the app is to run in, wherever it was started from; NULL: it runs where it is.
+     */
+    const char *local;
+    /*
+     Where local storage is filled from, if the tree does not say; else NULL.
+     */
+    const struct LamplighterOrigin *origin;
+    /*
+     A handle of the tree that holds the resources; 0: the app's own tree.
+     */
+    LamplighterHandle resources_tree;
+    /*
+     Build compiled into the program, for a tree without a record; else 0.
+     */
+    uint64_t compiled_build;
+    /*
+     The program itself; NULL: what the system says. In an interpreter that is the interpreter: give the script's path.
+     */
+    const char *program;
+    /*
+     What the app is started with: an array of texts.
+     */
+    const char *const *arguments;
+    /*
+     Their number.
+     */
+    size_t argument_count;
+} LamplighterSetup;
+
+/*
+ What the launcher does next.
+ */
+typedef struct LamplighterLaunched {
+    /*
+     In: sizeof(LamplighterLaunched). Out: bytes filled.
+     */
+    uint32_t size;
+    /*
+     LAMPLIGHTER_RUN, LAMPLIGHTER_HANDED_OVER, LAMPLIGHTER_APP_STARTED, LAMPLIGHTER_RESTART, LAMPLIGHTER_END_LOCKED or
+     LAMPLIGHTER_UPDATE_REQUIRED.
+     */
+    uint32_t action;
+    /*
+     LAMPLIGHTER_HANDED_OVER: the build it leads to. LAMPLIGHTER_UPDATE_REQUIRED: the lowest that would do. Else 0.
+     */
+    uint64_t build;
+    /*
+     Process of the patcher or of the app that was started; else 0.
+     */
+    uint64_t pid;
+    /*
+     LAMPLIGHTER_RUN: which start of a release on probation it is, from 1; 0 if it is on none.
+     */
+    uint64_t start;
+} LamplighterLaunched;
 
 #ifdef __cplusplus
 extern "C" {
@@ -672,6 +852,35 @@ int32_t lamplighter_status(LamplighterHandle handle,
                            struct LamplighterTree *tree,
                            char **json,
                            struct LamplighterError *error);
+
+/*
+ Decides what a program does at its start, and does it: recovers, looks for an update, asks (LAMPLIGHTER_QUESTION), stages,
+ hands over to the patcher or commits, sees to resources, counts the start, goes back from a release that never proved
+ itself. What goes wrong with an update alone is told (LAMPLIGHTER_MESSAGE), and the app runs as it is.
+
+ The program then does what `launched` says. LAMPLIGHTER_RUN in a program that is not the app itself: start the app, which
+ the JSON of lamplighter_status() names as `entry`.
+ */
+int32_t lamplighter_launch(LamplighterHandle handle,
+                           const struct LamplighterSetup *setup,
+                           LamplighterCallback callback,
+                           void *user,
+                           struct LamplighterLaunched *launched,
+                           char **json,
+                           struct LamplighterError *error);
+
+/*
+ The same for a program that only updates the app, or installs it, and starts it. Waits for at most `wait_ms` milliseconds
+ if another program is updating. Asks nothing. Whatever stops the update is an error, and then nothing is started.
+ */
+int32_t lamplighter_launch_updater(LamplighterHandle handle,
+                                   const struct LamplighterSetup *setup,
+                                   uint64_t wait_ms,
+                                   LamplighterCallback callback,
+                                   void *user,
+                                   struct LamplighterLaunched *launched,
+                                   char **json,
+                                   struct LamplighterError *error);
 
 /*
  Frees a text that was given through `json`. NULL does nothing. To be called once for each, and for nothing else.

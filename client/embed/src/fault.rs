@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use lamplighter_client::error::{Class, Error};
+use lamplighter_client::tree::TreeError;
 
 use crate::types::*;
 
@@ -61,7 +62,8 @@ impl From<Error> for Fault {
             Class::Cancelled => LAMPLIGHTER_CANCELLED,
         };
         // A launcher asks first whether its app is there; that must not be mistaken for another wrong use.
-        let code = if matches!(error, Error::NoSettings { .. }) { NOT_INSTALLED } else { error.code() };
+        let not_installed = matches!(error, Error::NoSettings { .. } | Error::Tree(TreeError::NotATree { .. }));
+        let code = if not_installed { NOT_INSTALLED } else { error.code() };
         Self { status, code, message: error.to_string() }
     }
 }

@@ -180,7 +180,7 @@ pub struct LamplighterReport {
     pub left_edited: u64,
     /// Version the tree is at now, for people.
     pub version: [c_char; 264],
-    /// Where content came from: "nothing", "pack", "objects", "pack+objects".
+    /// Where this call took content from: "nothing", "pack", "objects", "pack+objects".
     pub route: [c_char; 16],
     /// As in LamplighterOffer.
     pub reason: [c_char; 32],
