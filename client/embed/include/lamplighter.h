@@ -416,7 +416,7 @@ typedef struct LamplighterReport {
      */
     char version[264];
     /*
-     Where content came from: "nothing", "pack", "objects", "pack+objects".
+     Where this call took content from: "nothing", "pack", "objects", "pack+objects".
      */
     char route[16];
     /*

@@ -9,7 +9,7 @@ use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{CheckOutcome, Origin, Outcome, Prepared, STARTS_MAX, StageOutcome, Start, Updater};
 
-use crate::bridge::{self, Deliver};
+use crate::bridge::{self, Deliver, Link};
 use crate::fault::{Fault, NOT_INSTALLED};
 use crate::handles::{self, Opened};
 use crate::json;
@@ -45,7 +45,7 @@ pub(crate) fn follow(handle: LamplighterHandle, channel: &str) -> Result<(), Fau
 pub(crate) fn install(handle: LamplighterHandle, origin: Origin, deliver: Deliver<'_>) -> Told<LamplighterReport> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |link| {
+    run_on(&opened, deliver, |link| {
         Ok(outcome(Updater::install(opened.config(link.progress), &with_absolute_site(origin)?)?))
     })
 }
@@ -53,7 +53,7 @@ pub(crate) fn install(handle: LamplighterHandle, origin: Origin, deliver: Delive
 pub(crate) fn adopt(handle: LamplighterHandle, origin: Origin, deliver: Deliver<'_>) -> Told<LamplighterReport> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |link| {
+    run_on(&opened, deliver, |link| {
         let adopted = Updater::adopt(opened.config(link.progress), &with_absolute_site(origin)?)?;
         let report = LamplighterReport {
             state: LAMPLIGHTER_DONE,
@@ -190,6 +190,20 @@ const NO_TREE: LamplighterTree = LamplighterTree {
     version: [0; 264],
 };
 
+/// Runs the work of a call whose turn it is.
+pub(crate) fn run_on<T: Send>(
+    opened: &Opened,
+    deliver: Deliver<'_>,
+    work: impl FnOnce(Link) -> Result<T, Fault> + Send,
+) -> Result<T, Fault> {
+    let result = bridge::run(deliver, &opened.cancel(), work);
+    if result.as_ref().is_err_and(|fault| fault.status == LAMPLIGHTER_PANIC) {
+        // The work was asked to stop because of the panic, not by anyone who would take that back.
+        opened.clear_cancel();
+    }
+    result
+}
+
 /// One call on an installed tree: looks the handle up, takes its turn, and runs `work` beside the calling thread.
 fn with_updater<T: Send>(
     handle: LamplighterHandle,
@@ -198,7 +212,7 @@ fn with_updater<T: Send>(
 ) -> Result<T, Fault> {
     let opened = handles::get(handle)?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |link| Ok(work(&opened.updater(link.progress)?)?))
+    run_on(&opened, deliver, |link| Ok(work(&opened.updater(link.progress)?)?))
 }
 
 fn ready(prepared: &Prepared) -> (LamplighterOffer, String) {

@@ -10,8 +10,8 @@ use lamplighter_client::launcher::{AsApp, Setup, as_app, as_updater};
 use lamplighter_client::updater::{Origin, Start};
 use serde_json::{Value, json};
 
-use crate::bridge::{self, Deliver, Link};
-use crate::calls::{Told, absolute, with_absolute_site};
+use crate::bridge::{Deliver, Link};
+use crate::calls::{Told, absolute, run_on, with_absolute_site};
 use crate::fault::Fault;
 use crate::handles::{self, Opened};
 use crate::types::*;
@@ -39,7 +39,7 @@ pub(crate) fn launch(
     let opened = handles::get(handle)?;
     let resources = (wanted.resources_tree != 0).then(|| handles::get(wanted.resources_tree)).transpose()?;
     let _turn = opened.begin()?;
-    bridge::run(deliver, &opened.cancel(), |link| {
+    run_on(&opened, deliver, |link| {
         let setup = setup(&opened, resources.as_deref(), wanted, &link)?;
         let done: Result<AsApp, Error> = match as_updater_for {
             Some(wait) => as_updater(&setup, &link.host, wait),
