@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what tests, lint, figures and the comparison with peers need beyond cargo, on Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench (default: all four)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -138,6 +138,17 @@ group_bench() {
     need_clang
 }
 
+# A screen without a desk, software drawing, and a hand on the mouse.
+group_screens() {
+    group_test
+    need Xvfb xvfb
+    need xdotool xdotool
+    need import imagemagick
+    for package in libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing_packages="$missing_packages $package"
+    done
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     say "cargo is missing: install Rust first"
     exit 1
@@ -149,8 +160,9 @@ for group in "${@:-all}"; do
         lint) group_lint ;;
         compare) group_compare ;;
         bench) group_bench ;;
-        all) group_bench; group_lint ;;
-        *) say "unknown group $group: test, lint, compare or bench"; exit 2 ;;
+        screens) group_screens ;;
+        all) group_bench; group_lint; group_screens ;;
+        *) say "unknown group $group: test, lint, compare, bench or screens"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.
