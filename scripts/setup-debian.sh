@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what tests, lint, figures and the comparison with peers need beyond cargo, on Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -149,6 +149,19 @@ group_screens() {
     done
 }
 
+group_embed() {
+    group_test
+    need g++ g++
+    need readelf binutils
+    need mcs mono-mcs
+    need mono mono-runtime
+    need node nodejs
+    need npm npm
+    # The part of mono's class library that Func and Action are in is a package of its own.
+    [ -n "$(find /usr/lib/mono -name System.Core.dll 2>/dev/null | head -n 1)" ] ||
+        missing_packages="$missing_packages libmono-system-core4.0-cil"
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     say "cargo is missing: install Rust first"
     exit 1
@@ -161,8 +174,9 @@ for group in "${@:-all}"; do
         compare) group_compare ;;
         bench) group_bench ;;
         screens) group_screens ;;
-        all) group_bench; group_lint; group_screens ;;
-        *) say "unknown group $group: test, lint, compare, bench or screens"; exit 2 ;;
+        embed) group_embed ;;
+        all) group_bench; group_embed; group_lint; group_screens ;;
+        *) say "unknown group $group: test, lint, compare, bench, screens or embed"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

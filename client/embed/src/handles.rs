@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::{Cancel, Progress};
 use lamplighter_client::source::HttpOptions;
@@ -51,6 +52,7 @@ impl Opened {
             http: self.http.clone(),
             progress,
             cancel: self.cancel(),
+            retry: RetryPolicy::default(),
         }
     }
 
