@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The C library in use: the launchers of client/examples in C, C#, Python and Node, each through the life of an app.
+"""The library in use: the launchers of client/examples in Rust, C, C#, Python and Node, each through the life of an app.
 
 usage: scripts/embed.py [--keep DIR] [CONSUMER...]
-       default: c-shared c-static csharp python node; c-windows runs under wine and is run by its own make target
+       default: rust c-shared c-static csharp python node; c-windows runs under wine and is run by its own make target
 
 Builds the library and the publisher, publishes a site of two builds and serves it over loopback HTTP. Each launcher
 installs the first build, is cancelled in the middle of a download, meets a site that was tampered with, and one that is
@@ -155,6 +155,10 @@ def c_flags():
     return ["-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{INCLUDE}"]
 
 
+def rust(library, _scratch):
+    return Consumer([library / "examples" / "launcher"])
+
+
 def c_shared(library, scratch):
     # The header is C++ as well.
     lab.run("g++", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-x", "c++", INCLUDE / "lamplighter.h")
@@ -208,6 +212,7 @@ def node(library, _scratch):
 
 
 CONSUMERS = {
+    "rust": rust,
     "c-shared": c_shared,
     "c-static": c_static,
     "csharp": csharp,
@@ -259,12 +264,12 @@ def expect(checks, what, done, code, *texts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The C library in use, from four languages.")
+    parser = argparse.ArgumentParser(description="The library in use, from five languages.")
     parser.add_argument("consumers", nargs="*", metavar="CONSUMER", help=", ".join(CONSUMERS))
     parser.add_argument("--keep", type=pathlib.Path, help="leave sites and trees in this new directory")
     arguments = parser.parse_args()
     wanted = arguments.consumers or [name for name in CONSUMERS if name != "c-windows"]
-    lab.run(CARGO, "build", "--workspace", "--lib", "--bins", "--locked")
+    lab.run(CARGO, "build", "--workspace", "--lib", "--bins", "--example", "launcher", "--locked")
     built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target")).resolve() / "debug"
     scratch = pathlib.Path(arguments.keep or tempfile.mkdtemp(prefix="lamplighter-embed-")).resolve()
     scratch.mkdir(exist_ok=True)

@@ -752,6 +752,16 @@ int32_t lamplighter_stage(LamplighterHandle handle,
                           struct LamplighterError *error);
 
 /*
+ Gives the release notes of the offered release, one entry for each build that is skipped over, in `language` ("de",
+ "pt-BR") where there are such, else in another: a JSON list of `build`, `version` and `text`, which is Markdown. Empty
+ without an offer, or without notes. Raw HTML in the text is text.
+ */
+int32_t lamplighter_notes(LamplighterHandle handle,
+                          const char *language,
+                          char **json,
+                          struct LamplighterError *error);
+
+/*
  Says what is staged whole and waits for its commit: LAMPLIGHTER_READY or LAMPLIGHTER_NOTHING. Asks no site.
  */
 int32_t lamplighter_prepared(LamplighterHandle handle,

@@ -200,6 +200,26 @@ pub unsafe extern "C" fn lamplighter_stage(
     }
 }
 
+/// Gives the release notes of the offered release, one entry for each build that is skipped over, in `language` ("de",
+/// "pt-BR") where there are such, else in another: a JSON list of `build`, `version` and `text`, which is Markdown. Empty
+/// without an offer, or without notes. Raw HTML in the text is text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lamplighter_notes(
+    handle: LamplighterHandle,
+    language: *const c_char,
+    json: *mut *mut c_char,
+    error: *mut LamplighterError,
+) -> i32 {
+    // SAFETY: as the head of this module says.
+    unsafe {
+        guarded(error, || {
+            let json = Json::new(json);
+            json.write(&calls::notes(handle, text("language", language)?)?);
+            Ok(())
+        })
+    }
+}
+
 /// Says what is staged whole and waits for its commit: LAMPLIGHTER_READY or LAMPLIGHTER_NOTHING. Asks no site.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lamplighter_prepared(

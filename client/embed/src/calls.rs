@@ -91,6 +91,10 @@ pub(crate) fn stage(handle: LamplighterHandle, from: Option<&str>, deliver: Deli
     })
 }
 
+pub(crate) fn notes(handle: LamplighterHandle, language: &str) -> Result<String, Fault> {
+    with_updater(handle, None, |updater| Ok(json::notes(&updater.notes(language)?)))
+}
+
 pub(crate) fn prepared(handle: LamplighterHandle) -> Told<LamplighterOffer> {
     with_updater(handle, None, |updater| {
         Ok(match updater.prepared()? {

@@ -1,6 +1,7 @@
 //! What a struct of fixed size has no room for, as JSON texts: lists, paths, where a tree comes from.
 
 use lamplighter_client::deploy::DeployReport;
+use lamplighter_client::notes::NotesSection;
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{Adopted, CheckOutcome, Prepared, Status, Verified};
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ pub(crate) fn idle(idle: &Idle) -> String {
 
 pub(crate) fn nothing(reason: &str, text: &str) -> String {
     json!({"state": "nothing", "reason": reason, "text": text}).to_string()
+}
+
+pub(crate) fn notes(sections: &[NotesSection]) -> String {
+    let section = |s: &NotesSection| json!({"build": s.build, "version": s.version, "text": s.text});
+    Value::from_iter(sections.iter().map(section)).to_string()
 }
 
 pub(crate) fn prepared(prepared: &Prepared) -> String {

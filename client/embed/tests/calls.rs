@@ -127,6 +127,12 @@ fn an_app_is_installed_updated_confirmed_and_taken_back() {
         assert_eq!(lamplighter_prepared(handle, &raw mut offer, null_mut(), null_mut()), 0);
         assert_eq!((offer.state, text(&offer.reason).as_str()), (LAMPLIGHTER_NOTHING, "not_staged"));
     }
+    unsafe {
+        assert_eq!(lamplighter_notes(handle, c"en".as_ptr(), &raw mut json, null_mut()), 0);
+        assert_eq!(CStr::from_ptr(json), c"[]", "the frozen site has none");
+        lamplighter_free_text(json);
+        assert_eq!(lamplighter_notes(handle, null(), &raw mut json, null_mut()), LAMPLIGHTER_USAGE);
+    }
     assert_eq!(stage(handle, None, null_mut()).0, LAMPLIGHTER_OK);
     let (mut tree, mut start): (LamplighterTree, LamplighterStart) = (sized(), sized());
     let (mut report, mut verified): (LamplighterReport, LamplighterVerified) = (sized(), sized());
