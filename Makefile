@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e embed embed-windows screens lint bench figures fuzz transforms setup
+.PHONY: all demo test unit e2e embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -44,6 +44,19 @@ lint: setup-lint
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
+## The client's tests for Windows, under wine.
+test-windows: setup-windows
+	scripts/windows.sh test $(TEST_ARGS)
+
+## The client library's tests for Linux on aarch64, under qemu.
+test-aarch64: setup-aarch64
+	scripts/cross.sh cargo aarch64-unknown-linux-gnu test --locked -p lamplighter-client --lib --no-default-features $(TEST_ARGS)
+
+## The programs for every platform in dist/, checked, with digests, published as a site; `PLATFORMS="..."`: some of them;
+## `KEYS=DIR`: with these keys and not with ones for the occasion.
+dist: setup-dist
+	$(PYTHON) scripts/dist.py $(if $(KEYS),--keys $(KEYS)) $(PLATFORMS)
+
 ## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: an hour or two. `SHORT=1`: one pair, minutes;
 ## `RECORD=1` keeps the result under docs/figures/. A tool that cannot be had is named in the result; in CI it is a failure.
 bench: release
@@ -71,12 +84,17 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-embed setup-screens
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-embed setup-screens
+setup: setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-embed setup-screens: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
+
+## Packages, and what is made once: the standard library and wine's folder.
+setup-windows:
+	@scripts/setup-debian.sh windows
+	@scripts/windows.sh setup

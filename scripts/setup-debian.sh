@@ -1,12 +1,14 @@
 #!/bin/sh
-# Installs what tests, lint, figures and the comparison with peers need beyond cargo, on Debian and its relatives.
+# Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
+# Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
 set -eu
 
+scripts=$(dirname "$0")
 missing_packages=
 missing_other=
 status=0
@@ -24,6 +26,19 @@ need() {
 
 need_component() {
     cargo "$1" --version >/dev/null 2>&1 || missing_other="$missing_other; rustup component add $2"
+}
+
+need_package() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed' && return 0
+    missing_packages="$missing_packages $1"
+}
+
+# The standard library of a target, or what compiles it: Debian's newest compiler with its source.
+need_std() {
+    "$scripts/cross.sh" native "$1" && return 0
+    need_package rustc-web
+    need_package cargo-web
+    need_package rust-web-src
 }
 
 # As root, or through a sudo that asks nothing.
@@ -145,7 +160,33 @@ group_screens() {
     need xdotool xdotool
     need import imagemagick
     for package in libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0; do
-        dpkg -s "$package" >/dev/null 2>&1 || missing_packages="$missing_packages $package"
+        need_package "$package"
+    done
+}
+
+group_windows() {
+    need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64-win32
+    need wine wine
+    need_package wine64
+    need_std x86_64-pc-windows-gnu
+}
+
+group_aarch64() {
+    need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    need_package libc6-dev-arm64-cross
+    need qemu-aarch64-static qemu-user-static
+    need_std aarch64-unknown-linux-gnu
+}
+
+# zig itself comes with pip, into the folder of scripts/cross.sh.
+group_dist() {
+    group_windows
+    need python3 python3
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || missing_packages="$missing_packages python3-venv"
+    need readelf binutils
+    need b3sum b3sum
+    for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-apple-darwin; do
+        need_std "$target"
     done
 }
 
@@ -175,8 +216,11 @@ for group in "${@:-all}"; do
         bench) group_bench ;;
         screens) group_screens ;;
         embed) group_embed ;;
-        all) group_bench; group_embed; group_lint; group_screens ;;
-        *) say "unknown group $group: test, lint, compare, bench, screens or embed"; exit 2 ;;
+        windows) group_windows ;;
+        aarch64) group_aarch64 ;;
+        dist) group_dist ;;
+        all) group_bench; group_embed; group_lint; group_screens; group_aarch64; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -148,10 +148,12 @@ mod system {
     }
 
     pub(super) fn running_from(tree: &Path) -> Vec<u32> {
+        // Both sides in the same form, whatever form the caller has.
+        let Ok(tree) = std::fs::canonicalize(tree) else { return Vec::new() };
         let mut system = System::new();
         let what = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always);
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-        let below = |program: &Path| std::fs::canonicalize(program).is_ok_and(|program| program.starts_with(tree));
+        let below = |program: &Path| std::fs::canonicalize(program).is_ok_and(|program| program.starts_with(&tree));
         let running = system.processes().iter().filter(|(_, process)| process.exe().is_some_and(below));
         running.map(|(pid, _)| pid.as_u32()).collect()
     }

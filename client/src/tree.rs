@@ -43,6 +43,7 @@ mod previous;
 mod programs;
 mod recover;
 pub mod scan;
+pub(crate) mod spelling;
 mod stage;
 mod transaction;
 mod uninstall;
@@ -98,7 +99,7 @@ impl Tree {
             }
         };
         let fs = fs::system(&root, &state)?;
-        Ok(Self::with_fs(fs, &root, &state))
+        Ok(Self::with_fs(fs, fs::plain(&root), fs::plain(&state)))
     }
 
     /// A tree on any implementation of [`Fs`]; the paths are only shown to people.

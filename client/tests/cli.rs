@@ -1,4 +1,4 @@
-//! The `client` program from the outside, on the frozen site of `fixtures/sites/v1`: commands, messages and exit codes.
+//! The `client` program from the outside, on the frozen sites of `fixtures/sites`: commands, messages and exit codes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,6 +15,9 @@ const DAMAGED: i32 = 6;
 const DISK: i32 = 7;
 const LOCKED: i32 = 8;
 
+/// The frozen site, and the platform it has releases for. That for Windows is without links.
+const FROZEN: (&str, &str) = if cfg!(windows) { ("windows-v1", "windows-x86_64") } else { ("v1", "linux-x86_64") };
+
 struct World {
     dir: tempfile::TempDir,
 }
@@ -23,7 +26,7 @@ impl World {
     /// A copy of the frozen site, so that tests can break it.
     fn new() -> Self {
         let world = Self { dir: tempfile::tempdir().expect("a directory") };
-        let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sites/v1");
+        let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sites").join(FROZEN.0);
         copy(&frozen, &world.path("site"));
         world
     }
@@ -32,6 +35,7 @@ impl World {
         self.dir.path().join(name)
     }
 
+    #[cfg(target_os = "linux")]
     fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("a name in Unicode").to_owned()
     }
@@ -71,7 +75,7 @@ fn said(output: &Output) -> String {
 }
 
 fn install(channel: &str, tree: &str) -> String {
-    let origin = "--site site --root site/root/1.root --app org.example.app --platform linux-x86_64";
+    let origin = format!("--site site --root site/root/1.root --app org.example.app --platform {}", FROZEN.1);
     format!("install {origin} --channel {channel} --tree {tree}")
 }
 
@@ -112,6 +116,22 @@ fn the_frozen_site_installs_updates_verifies_and_heals() {
     assert!(status.contains("installed  2.0 (build 2)") && status.contains("channel    stable"), "{status}");
 }
 
+#[cfg(windows)]
+#[test]
+fn a_file_renamed_in_case_alone_is_there_in_its_new_spelling() {
+    let world = World::installed();
+    let spelled = || {
+        let entries = fs::read_dir(world.path("tree/Docs")).expect("a directory");
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect::<Vec<_>>()
+    };
+    assert_eq!(spelled(), ["ReadMe.txt"]);
+    let updated = world.expect(DONE, "update --tree tree");
+    assert!(!updated.contains("kept aside"), "{updated}");
+    assert_eq!(spelled(), ["README.txt"]);
+    assert_eq!(fs::read(world.path("tree/Docs/README.txt")).expect("there"), b"read me first\n");
+    world.expect(DONE, "verify --tree tree");
+}
+
 #[test]
 fn results_and_events_come_as_json_lines() {
     let world = World::installed();
@@ -128,6 +148,17 @@ fn results_and_events_come_as_json_lines() {
         rest.filter(|e| e["event"] == "advanced").filter_map(|e| e["bytes"].as_u64()).sum()
     };
     assert_eq!(Some(advanced), started["total_bytes"].as_u64(), "progress adds up to what was announced");
+}
+
+#[test]
+fn a_check_tells_news_where_there_are_any() {
+    let world = World::installed();
+    let said = world.expect(DONE, "check --tree tree --notes");
+    assert!(said.contains("2.0 (build 2) is available"), "{said}");
+    let said = world.expect(DONE, "--json check --tree tree --notes de");
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().expect("a line")).expect("an object");
+    assert_eq!((&last["build"], &last["notes"]), (&2.into(), &serde_json::json!([])), "the frozen releases have none");
+    world.expect(USAGE, "watch --tree tree --interval 6");
 }
 
 #[test]
@@ -166,7 +197,7 @@ fn what_is_not_the_site_is_told_apart_from_what_is_forged() {
     };
     let line = install("stable", "tree");
     wrong(line.replace("org.example.app", "org.example.other"), NOT_TRUSTED, "org.example.other");
-    wrong(line.replace("linux-x86_64", "windows-x86_64"), NOTHING_TO_DO, "no release for this platform");
+    wrong(line.replace(FROZEN.1, "plan9-x86_64"), NOTHING_TO_DO, "no release for this platform");
     wrong(line.replace("--channel stable", "--channel beta"), NETWORK, "channels/beta.head");
     wrong(line.replace("--channel stable", "--channel Bad!"), USAGE, "channel");
     wrong(line.replace("site/root/1.root", "site/channels/stable.head"), NOT_TRUSTED, "root");

@@ -1,5 +1,4 @@
 //! Whatever ends an update in the middle, the next start finds the old tree or the new one, and the user's files.
-#![cfg(unix)]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]
@@ -9,12 +8,13 @@ mod tree;
 mod tree_fs;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::{Recovery, Tree, TreeError};
-use tree::{Site, USER, new_release, old_release, record, recover, update};
+use tree::{Site, USER, new_release, old_release, record, recover, shown, update};
 use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING};
 
 type Snapshot = BTreeMap<String, String>;
@@ -23,6 +23,8 @@ type Snapshot = BTreeMap<String, String>;
 struct Ends {
     old: Snapshot,
     new: Snapshot,
+    /// What the way back needs, by digest.
+    held: Vec<OsString>,
     calls: u64,
 }
 
@@ -43,7 +45,15 @@ fn ends() -> Ends {
     let site = Site::lived_in();
     let (old, control) = (site.snapshot(), Control::counting());
     update(&site.tree_on(faulty(&site, &control)), &old_release(), &new_release()).expect("an update");
-    Ends { old, new: site.snapshot(), calls: control.calls() }
+    Ends { old, new: site.snapshot(), held: held(&site), calls: control.calls() }
+}
+
+/// Contents of the release before that are kept.
+fn held(site: &Site) -> Vec<OsString> {
+    let entries = std::fs::read_dir(site.state().join("previous/content")).expect("listed");
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("entry").file_name()).collect();
+    names.sort();
+    names
 }
 
 /// Fails unless the tree is one of the two, with its record, all the user wrote, and nothing left over.
@@ -56,6 +66,11 @@ fn assert_whole(site: &Site, ends: &Ends, stamps: &[(u64, i64, i64)], context: &
     let installed = site.tree().record().expect("readable");
     let expected = record(&if is_new { new_release() } else { old_release() });
     assert_eq!(installed, Some(expected), "{context}: record");
+    if is_new {
+        let previous = site.tree().previous().expect("readable");
+        assert_eq!(previous, Some(record(&old_release())), "{context}: the way back");
+        assert_eq!(held(site), ends.held, "{context}: the way back");
+    }
     let contents = site.contents();
     for (name, text) in USER {
         assert!(contents.contains(text.as_bytes()), "{context}: {name} is lost");
@@ -75,22 +90,26 @@ fn an_update_changes_what_it_must_and_keeps_what_is_the_users() {
     let stamps = site.stamps();
     let report = update(&site.tree(), &old_release(), &new_release()).expect("an update");
     let found = site.snapshot();
+    // Where case is ignored, a directory with another spelling is the same directory and keeps the one it has.
+    let lib = if cfg!(windows) { "case/Lib" } else { "case/lib" };
     for row in tree::manifest(&new_release()).rows() {
-        assert!(found.contains_key(row.path.as_str()), "{} is missing", row.path);
+        let name = row.path.as_str().replace("case/lib", lib);
+        assert!(found.contains_key(&name), "{name} is missing");
     }
-    let gone = ["case/ReadMe", "case/Lib", "gone", "gone/y", "empty-old", "link-gone", "moved/from.bin", "shared/z"];
+    let gone_lib = if cfg!(windows) { "case/lib" } else { "case/Lib" };
+    let gone = ["case/ReadMe", gone_lib, "gone", "gone/y", "empty-old", "link-gone", "moved/from.bin", "shared/z"];
     for name in gone {
         assert!(!found.contains_key(name), "{name} is still there");
     }
-    assert_eq!(found["mode.sh"], "755 #!/bin/sh");
-    assert_eq!(found["tool"], "644 tool two");
-    assert_eq!(found["link"], "link data/c");
-    assert_eq!(found["dirfile"], "644 now a file");
-    assert_eq!(found["shared/user.txt"], "644 mine in a shared directory");
+    assert_eq!(found["mode.sh"], shown("755", "#!/bin/sh"));
+    assert_eq!(found["tool"], shown("644", "tool two"));
+    assert_eq!(found.get("link").map(String::as_str), cfg!(unix).then_some("link data/c"));
+    assert_eq!(found["dirfile"], shown("644", "now a file"));
+    assert_eq!(found["shared/user.txt"], shown("644", "mine in a shared directory"));
     let mut kept: Vec<&str> = report.kept.iter().map(|k| k.path.as_str()).collect();
     kept.sort_unstable();
-    let expected =
-        ["blocked", "conf.ini", "dirfile/mine/notes.txt", "dirfile/odd%25name:%01", "edited-gone.txt", "new.txt"];
+    let odd = if cfg!(windows) { "dirfile/odd%25name~1" } else { "dirfile/odd%25name:%01" };
+    let expected = ["blocked", "conf.ini", "dirfile/mine/notes.txt", odd, "edited-gone.txt", "new.txt"];
     assert_eq!(kept, expected);
     for kept in &report.kept {
         let text = std::fs::read_to_string(&kept.kept_at).expect("kept");
@@ -103,11 +122,14 @@ fn an_update_changes_what_it_must_and_keeps_what_is_the_users() {
     assert_eq!((again.placed, again.removed, again.kept.len()), (0, 0, 0));
 }
 
+/// Under wine every call costs a hundred times as much, so only some of the many points are tried there.
+const STRIDE: usize = if cfg!(windows) { 9 } else { 1 };
+
 #[test]
 fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
     let ends = ends();
     let (mut forward, mut back) = (0, 0);
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(STRIDE) {
         let site = Site::lived_in();
         let stamps = site.stamps();
         let died = update(&site.tree_on(faulty(&site, &Control::at(k, Fault::Die))), &old_release(), &new_release());
@@ -125,14 +147,14 @@ fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
         update(&quick(&site), &if is_new { new_release() } else { old_release() }, &new_release()).expect("once more");
         assert_eq!(site.snapshot(), ends.new, "call {k}: the next update finishes the way");
     }
-    assert!(forward > 50, "{forward} forward, {back} back of {}", ends.calls);
+    assert!(forward > 50 / STRIDE, "{forward} forward, {back} back of {}", ends.calls);
 }
 
 #[test]
 fn dying_again_during_recovery_changes_nothing_about_it() {
     let ends = ends();
     let mut states = 0;
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(3 * STRIDE - 2) {
         // Early, in the middle and late, at other calls for each k.
         for j in [k % 3, 4 + k % 7, 12 + k % 23, 36 + k % 53, 90 + k % 97] {
             let site = Site::lived_in();
@@ -152,7 +174,7 @@ fn dying_again_during_recovery_changes_nothing_about_it() {
             }
         }
     }
-    assert!(states > 300, "{states}");
+    assert!(states > 300 / (3 * STRIDE - 2), "{states}");
 }
 
 #[test]
@@ -160,7 +182,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
     let ends = ends();
     let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::PermissionDenied];
     let mut rolled_back = 0;
-    for k in 0..ends.calls {
+    for k in (0..ends.calls).step_by(3 * STRIDE - 2) {
         for kind in kinds {
             let site = Site::lived_in();
             let stamps = site.stamps();
@@ -183,7 +205,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
             assert_whole(&site, &ends, &stamps, &context);
         }
     }
-    assert!(rolled_back > 50, "{rolled_back}");
+    assert!(rolled_back > 50 / (3 * STRIDE - 2), "{rolled_back}");
 }
 
 #[test]
@@ -197,7 +219,7 @@ fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
     let report = update(&site.tree_on(without(&site, control.clone())), &old_release(), &new_release()).expect("done");
     assert!(report.backups.linked == 0 && report.backups.copied > 10, "{report:?}");
     assert!(assert_whole(&site, &ends, &stamps, "copied"));
-    for k in (0..control.calls()).step_by(3) {
+    for k in (0..control.calls()).step_by(3 * STRIDE) {
         let site = Site::lived_in();
         let stamps = site.stamps();
         let _ = update(&site.tree_on(without(&site, Control::at(k, Fault::Die))), &old_release(), &new_release());

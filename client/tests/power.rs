@@ -1,4 +1,7 @@
 //! The same promise on a disk that forgets, in any combination, whatever was not flushed when the power goes.
+//!
+//! Not on Windows: the disk is a model with the rules of Unix, modes among them, and no call reaches the system.
+#![cfg(not(windows))]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]

@@ -1,4 +1,5 @@
 //! Modes do not depend on the umask. Alone in its program, since the umask is the process's.
+//! Windows has neither modes nor a umask.
 #![cfg(unix)]
 
 #[allow(dead_code, reason = "shared with other tests")]

@@ -1,13 +1,16 @@
 //! What the disk holds, in the words of base and target release.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Deploy;
 use crate::error::Error;
 use crate::format::manifest::{Kind, Manifest, Row};
 use crate::plan::{Difference, OnDisk};
 use crate::progress::Silent;
+use crate::tree::TreeError;
+use crate::tree::fs::Place;
 use crate::tree::scan::{self, Depth, Finding, Found};
+use crate::tree::spelling::Spelling;
 
 /// Looks at each of `differences`, in parallel; one answer each, in order.
 pub(super) fn at(
@@ -47,7 +50,31 @@ pub(super) fn at(
             other => other,
         };
     }
-    rows.iter().zip(findings).map(|((row, base), finding)| judge(row, *base, finding)).collect()
+    let found = rows.iter().zip(findings).map(|((row, base), finding)| judge(row, *base, finding));
+    let mut found = found.collect::<Result<Vec<_>, _>>()?;
+    tell_respelled(deploy, differences, &rows, &mut found)?;
+    Ok(found)
+}
+
+/// What stands at a new path and is only found there because the file system takes the name of a file that goes for it
+/// is not the new file: it would go with the old name.
+fn tell_respelled(
+    deploy: &Deploy<'_>,
+    differences: &[Difference],
+    rows: &[(&Row, Option<&Row>)],
+    found: &mut [OnDisk],
+) -> Result<(), Error> {
+    let goes = differences.iter().zip(rows).filter(|(d, _)| matches!(d, Difference::Removed { .. }));
+    let goes: HashSet<String> = goes.map(|(_, (row, _))| row.path.fold_key()).collect();
+    let mut spelling = Spelling::new(deploy.lock.fs());
+    for ((row, base), found) in rows.iter().zip(found) {
+        let stands = matches!(found, OnDisk::AsTarget | OnDisk::AsTargetButMode);
+        if stands && base.is_none() && !goes.is_empty() && goes.contains(&row.path.fold_key()) {
+            let exact = spelling.is_exact(&Place::tree(&row.path)).map_err(TreeError::from)?;
+            *found = if exact { *found } else { OnDisk::Foreign };
+        }
+    }
+    Ok(())
 }
 
 fn check(deploy: &Deploy<'_>, rows: &[&Row]) -> Result<Vec<Finding>, Error> {

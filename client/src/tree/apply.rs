@@ -18,6 +18,7 @@ use super::decide::{Current, Facts};
 use super::error::TreeError;
 use super::fs::{Existing, FileKind, Fs, FsError, PRIVATE_DIR_MODE, Place, Stamp};
 use super::order::{Side, Step, steps};
+use super::spelling::has_exact_name;
 use super::transaction::{CommitReport, Kept};
 use super::{Tree, layout};
 use crate::format::journal::{EntryPath, Journal, JournalOp, Thing};
@@ -271,15 +272,4 @@ pub(super) fn next_kept(fs: &dyn Fs) -> Result<u64, FsError> {
     }
     let used = fs.list(&layout::all_kept())?.iter().filter_map(|name| name.to_str()?.parse::<u64>().ok()).max();
     Ok(used.map_or(1, |n| n.saturating_add(1)))
-}
-
-/// True if the directory holds an entry spelled as the last component of `at`, whatever Unicode form it is stored in.
-pub(super) fn has_exact_name(fs: &dyn Fs, at: &Place) -> Result<bool, FsError> {
-    let (Some(parent), Some(name)) = (at.parent(), at.name()) else { return Ok(true) };
-    let names = fs.list(&parent)?;
-    let normal = |name: &std::ffi::OsStr| {
-        use unicode_normalization::UnicodeNormalization;
-        name.to_str().map(|text| text.nfc().collect::<String>())
-    };
-    Ok(names.iter().any(|found| found == name || (normal(found).is_some() && normal(found) == normal(name))))
 }

@@ -241,6 +241,18 @@ pub enum FsError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another program holds the file and lets nobody else have it, and did not let go while it was waited for.
+    #[error("{call} {place}: another program holds it (waited {waited_ms} ms): {source}")]
+    Held {
+        /// What was tried.
+        call: &'static str,
+        /// On what.
+        place: Place,
+        /// How long.
+        waited_ms: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A directory on the way is a link, which is never followed.
     #[error("{place} is a link where a directory was expected, and links are not followed")]
     LinkOnTheWay {
@@ -265,13 +277,14 @@ impl FsError {
 
     /// The same error once more, for each of several entries it concerns.
     pub(crate) fn again(&self) -> Self {
+        let same = |source: &io::Error| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
         match self {
-            Self::Io { call, place, source } => {
-                let source = match source.raw_os_error() {
-                    Some(code) => io::Error::from_raw_os_error(code),
-                    None => io::Error::new(source.kind(), source.to_string()),
-                };
-                Self::Io { call, place: place.clone(), source }
+            Self::Io { call, place, source } => Self::Io { call, place: place.clone(), source: same(source) },
+            Self::Held { call, place, waited_ms, source } => {
+                Self::Held { call, place: place.clone(), waited_ms: *waited_ms, source: same(source) }
             }
             Self::LinkOnTheWay { place } => Self::LinkOnTheWay { place: place.clone() },
             Self::OtherVolume { tree, state } => Self::OtherVolume { tree: tree.clone(), state: state.clone() },
@@ -282,6 +295,7 @@ impl FsError {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io { source, .. } => source.kind(),
+            Self::Held { .. } => io::ErrorKind::ResourceBusy,
             Self::LinkOnTheWay { .. } => io::ErrorKind::Other,
             Self::OtherVolume { .. } => io::ErrorKind::CrossesDevices,
         }
@@ -421,6 +435,15 @@ pub fn system(tree: &Path, state: &Path) -> Result<Box<dyn Fs>, FsError> {
     return Ok(Box::new(unix::UnixFs::open(tree, state)?));
     #[cfg(not(unix))]
     return Ok(Box::new(portable::PortableFs::open(tree, state)?));
+}
+
+/// `path` as people and other programs know it: on Windows a canonical path begins with `\\?\`, which not every program
+/// takes, so it is left out where the path means the same without it.
+pub(crate) fn plain(path: &Path) -> &Path {
+    #[cfg(windows)]
+    return dunce::simplified(path);
+    #[cfg(not(windows))]
+    path
 }
 
 /// Removes whatever is at `at`, with all below it; links are removed, not followed. Nothing there is no error.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,9 +29,15 @@ pub(crate) enum Item {
 
 use Item::{Dir, File, Link, Program};
 
+/// What of a release can be there: links need a right on Windows that a user does not have, and wine makes none at all.
+fn possible(mut release: Release) -> Release {
+    release.retain(|(_, item)| cfg!(unix) || !matches!(item, Link(_)));
+    release
+}
+
 /// The old release of the large scenario.
 pub(crate) fn old_release() -> Release {
-    vec![
+    possible(vec![
         ("app", Program("app one")),
         ("case/Lib/inner", File("same spelling inside")),
         ("case/ReadMe", File("same words")),
@@ -55,12 +60,12 @@ pub(crate) fn old_release() -> Release {
         ("moved/from.bin", File("contents that move")),
         ("shared/z", File("shared z")),
         ("tool", Program("tool one")),
-    ]
+    ])
 }
 
 /// The new release of the large scenario.
 pub(crate) fn new_release() -> Release {
-    vec![
+    possible(vec![
         ("app", Program("app two, longer")),
         ("blocked/f", File("below a user's file")),
         ("case/lib/inner", File("same spelling inside")),
@@ -81,8 +86,11 @@ pub(crate) fn new_release() -> Release {
         ("moved/to.bin", File("contents that move")),
         ("new.txt", File("from the release")),
         ("tool", File("tool two")),
-    ]
+    ])
 }
+
+/// A name that a release may not have. Windows itself allows no control characters.
+pub(crate) const ODD_NAME: &str = if cfg!(windows) { "dirfile/odd%name~1" } else { "dirfile/odd%name:\u{1}" };
 
 /// What the user wrote: path → content. Every content must exist for ever.
 pub(crate) const USER: &[(&str, &str)] = &[
@@ -91,7 +99,7 @@ pub(crate) const USER: &[(&str, &str)] = &[
     ("blocked", "my file where a directory comes"),
     ("new.txt", "my file where a file comes"),
     ("dirfile/mine/notes.txt", "my notes"),
-    ("dirfile/odd%name:\u{1}", "my odd name"),
+    (ODD_NAME, "my odd name"),
     ("shared/user.txt", "mine in a shared directory"),
     ("data/user.dat", "mine in data"),
     ("unlisted/deep/file", "mine entirely"),
@@ -120,6 +128,58 @@ pub(crate) fn record(release: &Release) -> Record {
     Record { release: format!("release of {} bytes", manifest.len()).into_bytes(), manifest }
 }
 
+#[cfg(unix)]
+mod system {
+    use std::fs::{self, Metadata, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    pub(super) fn set_executable(at: &Path, executable: bool) {
+        let mode = if executable { 0o755 } else { 0o644 };
+        fs::set_permissions(at, Permissions::from_mode(mode)).expect("own file");
+    }
+
+    pub(super) fn link(to: &str, at: &Path) {
+        symlink(to, at).expect("linked");
+    }
+
+    /// The mode and a space.
+    pub(super) fn mode(metadata: &Metadata) -> String {
+        format!("{:o} ", metadata.mode() & 0o7777)
+    }
+
+    pub(super) fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
+        (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
+    }
+}
+
+/// Without modes and links, and without file numbers, which the standard library does not tell.
+#[cfg(windows)]
+mod system {
+    use std::fs::Metadata;
+    use std::os::windows::fs::MetadataExt;
+    use std::path::Path;
+
+    pub(super) fn set_executable(_: &Path, _: bool) {}
+
+    pub(super) fn link(to: &str, at: &Path) {
+        panic!("no release has links here: {} to {to}", at.display());
+    }
+
+    pub(super) fn mode(_: &Metadata) -> String {
+        String::new()
+    }
+
+    pub(super) fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
+        (0, metadata.last_write_time().cast_signed(), 0)
+    }
+}
+
+/// How a snapshot shows a file of `mode`, which only Unix knows, with this content.
+pub(crate) fn shown(mode: &str, content: &str) -> String {
+    if cfg!(unix) { format!("{mode} {content}") } else { content.to_owned() }
+}
+
 fn write(root: &Path, name: &str, item: Item) {
     let at = root.join(name);
     fs::create_dir_all(at.parent().expect("below the root")).expect("a directory");
@@ -127,10 +187,9 @@ fn write(root: &Path, name: &str, item: Item) {
         File(text) | Program(text) => {
             let _ = fs::remove_file(&at);
             fs::write(&at, text).expect("written");
-            let mode = if matches!(item, Program(_)) { 0o755 } else { 0o644 };
-            fs::set_permissions(&at, fs::Permissions::from_mode(mode)).expect("own file");
+            system::set_executable(&at, matches!(item, Program(_)));
         }
-        Link(to) => symlink(to, &at).expect("linked"),
+        Link(to) => system::link(to, &at),
         Dir => fs::create_dir(&at).expect("made"),
     }
 }
@@ -202,12 +261,9 @@ impl Site {
         contents
     }
 
-    /// File number and time of change of the files both releases have alike.
+    /// File number (where the system tells it) and time of change of the files both releases have alike.
     pub(crate) fn stamps(&self) -> Vec<(u64, i64, i64)> {
-        let stamp = |name| {
-            let metadata = fs::symlink_metadata(self.root().join(name)).expect("there");
-            (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
-        };
+        let stamp = |name| system::stamp(&fs::symlink_metadata(self.root().join(name)).expect("there"));
         ["data/a", "data/b", "data/user.dat", "shared/user.txt"].map(stamp).to_vec()
     }
 }
@@ -215,18 +271,18 @@ impl Site {
 fn collect(root: &Path, dir: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).expect("listed") {
         let at = entry.expect("an entry").path();
-        let name = at.strip_prefix(root).expect("below").to_string_lossy().into_owned();
+        let name = at.strip_prefix(root).expect("below").to_string_lossy().replace('\\', "/");
         if name == ".lamplighter" {
             continue;
         }
         let metadata = fs::symlink_metadata(&at).expect("there");
         let shown = if metadata.is_symlink() {
-            format!("link {}", fs::read_link(&at).expect("a link").display())
+            format!("link {}", fs::read_link(&at).expect("a link").to_string_lossy().replace('\\', "/"))
         } else if metadata.is_dir() {
             collect(root, &at, found);
             "dir".into()
         } else {
-            format!("{:o} {}", metadata.mode() & 0o7777, fs::read_to_string(&at).expect("text"))
+            format!("{}{}", system::mode(&metadata), fs::read_to_string(&at).expect("text"))
         };
         found.insert(name, shown);
     }

@@ -8,6 +8,7 @@ mod launch;
 mod status;
 mod update;
 mod verify;
+mod watch;
 
 use std::fs;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Adopt(args) => adopt::run(args, output),
         Command::Check(args) => check::run(args, output),
         Command::Update(args) => update::run(args, output),
+        Command::Watch(args) => watch::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Heal(args) => heal::run(args, output),
         Command::Launch(args) => launch::run(args, output),

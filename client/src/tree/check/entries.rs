@@ -7,10 +7,10 @@ use crate::format::digest::Blake3;
 use crate::format::journal::{Area, Backup, EntryPath, JournalOp, Thing};
 use crate::format::manifest::{Kind, Row};
 use crate::format::path::RelPath;
-use crate::tree::apply::has_exact_name;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{EXECUTABLE_MODE, FILE_MODE, Fs, Place, Stamp};
 use crate::tree::scan::Observed;
+use crate::tree::spelling::Spelling;
 use crate::tree::transaction::{Before, Op};
 
 /// The ops of a journal in the making.
@@ -63,11 +63,11 @@ impl<'a> Entries<'a> {
         }
         let removed = ops.iter().enumerate().filter(|(i, op)| matches!(op, Op::Remove { .. }) && is_leaf(*i));
         let removed: HashMap<String, usize> = removed.map(|(i, op)| (op.path().fold_key(), i)).collect();
-        let mut pairs = HashMap::new();
+        let (mut pairs, mut spelling) = (HashMap::new(), Spelling::new(self.fs));
         for index in meets {
             let Some(other) = removed.get(&ops[index].path().fold_key()) else { continue };
             let same = seen[index].stamp == seen[*other].stamp && seen[index].thing == seen[*other].thing;
-            if same && !has_exact_name(self.fs, &Place::tree(ops[index].path()))? {
+            if same && !spelling.is_exact(&Place::tree(ops[index].path()))? {
                 pairs.insert(index, *other);
             }
         }

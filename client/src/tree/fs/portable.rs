@@ -5,14 +5,20 @@
 //! * A link planted between the look and the use would be followed: who can do that can write to the tree anyway.
 //! * Files have no modes, and no number that the standard library tells.
 //! * A program that runs, and a file another program holds, cannot be replaced but can be renamed: it is moved to `trash/`
-//!   in the state directory and removed at a later start. Whatever else is refused is tried again for about nine seconds,
-//!   since scanners and indexers let go soon.
+//!   in the state directory and removed at a later start. Where not even that is allowed, the call is tried again for about
+//!   nine seconds, since scanners and indexers let go soon, and then fails as [`FsError::Held`]. A refusal that may as well
+//!   be a missing right is tried again for a second and a half.
+//! * A removed file may keep its name until the last program that has it open lets go, and then nothing can take its place.
+//!   Where the volume does so, a file is moved to `trash/` before it is removed.
 //! * Flushing a directory is tried and not relied on.
+
+mod patience;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -20,11 +26,9 @@ use super::{
     Base, Directory, EXECUTABLE_MODE, Entry, Existing, FILE_MODE, FileKind, Fs, FsError, LockGuard, Metadata, Place,
     ReadFile, Stamp, WriteFile,
 };
+use patience::{failed, is_held, patiently};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
-const TRIES_MAX: u32 = 10;
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const TRASH: &str = "trash";
 const PROBE: &str = ".lamplighter-probe";
 
@@ -32,6 +36,8 @@ pub(super) struct PortableFs {
     tree: PathBuf,
     state: PathBuf,
     trashed: AtomicU64,
+    /// Whether the name of a removed file is free at once, though the file is open; found out when first needed.
+    names_go_at_once: OnceLock<bool>,
 }
 
 impl PortableFs {
@@ -40,7 +46,12 @@ impl PortableFs {
         if !fs::metadata(tree).map_err(error)?.is_dir() {
             return Err(error(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(Self { tree: tree.into(), state: state.into(), trashed: AtomicU64::new(0) })
+        Ok(Self {
+            tree: tree.into(),
+            state: state.into(),
+            trashed: AtomicU64::new(0),
+            names_go_at_once: OnceLock::new(),
+        })
     }
 
     /// The full path of `place`, after every directory on the way was seen to be one.
@@ -74,8 +85,8 @@ impl PortableFs {
         }
     }
 
-    /// Renames a file that cannot be removed, as it runs or is held, out of the way.
-    fn trash(&self, path: &Path) -> io::Result<PathBuf> {
+    /// A name in `trash/` that nothing has.
+    fn free_name(&self) -> io::Result<PathBuf> {
         let trash = self.state.join(TRASH);
         match fs::create_dir(&trash) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -83,12 +94,31 @@ impl PortableFs {
         }
         loop {
             let number = self.trashed.fetch_add(1, Ordering::Relaxed);
-            let away = trash.join(format!("{}-{number}", std::process::id()));
-            if fs::symlink_metadata(&away).is_err() {
-                fs::rename(path, &away)?;
-                return Ok(away);
+            let name = trash.join(format!("{}-{number}", std::process::id()));
+            if fs::symlink_metadata(&name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                return Ok(name);
             }
         }
+    }
+
+    /// Renames a file out of the way.
+    fn trash(&self, path: &Path) -> io::Result<PathBuf> {
+        let away = self.free_name()?;
+        fs::rename(path, &away)?;
+        Ok(away)
+    }
+
+    fn names_go_at_once(&self) -> bool {
+        *self.names_go_at_once.get_or_init(|| {
+            let probe = || {
+                let name = self.free_name()?;
+                let _open = options().write(true).create_new(true).open(&name)?;
+                fs::remove_file(&name)?;
+                OpenOptions::new().write(true).create_new(true).open(&name)?;
+                fs::remove_file(&name)
+            };
+            probe().is_ok()
+        })
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -104,7 +134,11 @@ impl PortableFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
+        if !self.names_go_at_once() {
+            // What cannot be removed there goes at a later start.
+            return self.trash(path).map(|away| drop(remove_name(&away)));
+        }
+        match remove_name(path) {
             Err(e) if is_held(&e) => self.trash(path).map(drop).map_err(|_| e),
             result => result,
         }
@@ -112,31 +146,39 @@ impl PortableFs {
 
     fn empty_trash(&self) {
         let Ok(entries) = fs::read_dir(self.state.join(TRASH)) else { return };
-        // What still runs stays until a later start.
-        entries.flatten().for_each(|entry| drop(fs::remove_file(entry.path())));
+        for path in entries.flatten().map(|entry| entry.path()) {
+            // What still runs stays until a later start.
+            if remove_name(&path).is_err_and(|e| is_held(&e)) {
+                make_writable(&path);
+                let _ = remove_name(&path);
+            }
+        }
         let _ = fs::remove_dir(self.state.join(TRASH));
     }
 }
 
-/// Another program has the file, or runs it. Sharing and lock violations have no kind of their own.
-fn is_held(error: &io::Error) -> bool {
-    const SHARING_VIOLATION: i32 = 32;
-    const LOCK_VIOLATION: i32 = 33;
-    let violation = matches!(error.raw_os_error(), Some(SHARING_VIOLATION | LOCK_VIOLATION));
-    error.kind() == io::ErrorKind::PermissionDenied || (cfg!(windows) && violation)
+/// Removes a file or a link; Windows keeps apart links to files and links to directories.
+fn remove_name(path: &Path) -> io::Result<()> {
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::FileTypeExt;
+        if fs::symlink_metadata(path)?.file_type().is_symlink_dir() {
+            return fs::remove_dir(path);
+        }
+    }
+    fs::remove_file(path)
 }
 
-/// Tries again while another program holds the file, at growing distances.
-fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES_MAX {
-        match call() {
-            Err(e) if is_held(&e) && cfg!(windows) => std::thread::sleep(wait),
-            result => return result,
-        }
-        wait = (wait * 2).min(LONGEST_WAIT);
+/// Older systems remove nothing that is marked read-only.
+fn make_writable(path: &Path) {
+    if let Ok(found) = fs::symlink_metadata(path)
+        && found.permissions().readonly()
+    {
+        let mut permissions = found.permissions();
+        #[cfg_attr(unix, allow(clippy::permissions_set_readonly_false, reason = "it is an attribute on Windows"))]
+        permissions.set_readonly(false);
+        let _ = fs::set_permissions(path, permissions);
     }
-    call()
 }
 
 fn metadata_of(metadata: &fs::Metadata) -> Metadata {
@@ -172,24 +214,25 @@ fn options() -> OpenOptions {
     options
 }
 
-fn look_at(path: &Path) -> io::Result<Entry> {
+fn look_at(path: &Path, place: &Place) -> Result<Entry, FsError> {
+    let error = |e: io::Error| FsError::io("open", place, e);
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata_of(&metadata),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
-        Err(e) => return Err(e),
+        Err(e) => return Err(error(e)),
     };
     Ok(match metadata.kind {
         FileKind::Directory => Entry::Directory(metadata),
         FileKind::Special => Entry::Special(metadata),
         FileKind::Link => {
-            let destination = fs::read_link(path)?;
+            let destination = fs::read_link(path).map_err(error)?;
             Entry::Link(destination.to_string_lossy().replace('\\', "/").into_bytes(), metadata)
         }
         FileKind::File => {
-            let file = patiently(|| options().read(true).open(path))?;
-            let opened = metadata_of(&file.metadata()?);
+            let file = patiently("open", place, || options().read(true).open(path))?;
+            let opened = metadata_of(&file.metadata().map_err(error)?);
             if opened.kind != FileKind::File {
-                return Err(io::Error::other("it changed while it was opened"));
+                return Err(error(io::Error::other("it changed while it was opened")));
             }
             Entry::File(Box::new(PortableFile(file)), opened)
         }
@@ -243,7 +286,7 @@ struct PortableDirectory {
 
 impl Directory for PortableDirectory {
     fn look(&self, name: &std::ffi::OsStr) -> Result<Entry, FsError> {
-        look_at(&self.path.join(name)).map_err(|e| FsError::io("open", &self.place.entry(name), e))
+        look_at(&self.path.join(name), &self.place.entry(name))
     }
 
     fn metadata(&self, name: &std::ffi::OsStr) -> Result<Option<Metadata>, FsError> {
@@ -264,7 +307,7 @@ impl Fs for PortableFs {
         if self.found(at)?.is_none() {
             return Ok(Entry::Absent);
         }
-        look_at(&self.path(at)?).map_err(|e| FsError::io("open", at, e))
+        look_at(&self.path(at)?, at)
     }
 
     fn directory(&self, at: &Place) -> Result<Option<Box<dyn Directory>>, FsError> {
@@ -287,6 +330,9 @@ impl Fs for PortableFs {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, FsError> {
+        #[cfg(windows)]
+        return fs4::available_space(&self.tree).map(Some).map_err(|e| FsError::io("measure", &Place::tree_root(), e));
+        #[cfg(not(windows))]
         Ok(None)
     }
 
@@ -295,7 +341,7 @@ impl Fs for PortableFs {
         let probe = self.path(&at.entry(PROBE))?;
         let _ = fs::remove_file(&probe);
         drop(OpenOptions::new().write(true).create_new(true).open(&probe).map_err(error)?);
-        patiently(|| fs::remove_file(&probe)).map_err(error)
+        patiently("write in", at, || fs::remove_file(&probe))
     }
 
     fn probe_file(&self, at: &Place) -> Result<(), FsError> {
@@ -304,7 +350,7 @@ impl Fs for PortableFs {
             use std::os::windows::fs::OpenOptionsExt;
             const DELETE: u32 = 0x0001_0000;
             let path = self.path(at)?;
-            patiently(|| options().access_mode(DELETE).open(&path)).map_err(|e| FsError::io("replace", at, e))?;
+            patiently("replace", at, || options().access_mode(DELETE).open(&path))?;
         }
         let _ = at;
         Ok(())
@@ -355,8 +401,8 @@ impl Fs for PortableFs {
 
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
         let path = self.path(at)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
-        Ok(Box::new(PortableFile(file.map_err(|e| FsError::io("create", at, e))?)))
+        let file = patiently("create", at, || OpenOptions::new().write(true).create_new(true).open(&path))?;
+        Ok(Box::new(PortableFile(file)))
     }
 
     fn create_dir(&self, at: &Place, _: u32) -> Result<(), FsError> {
@@ -371,26 +417,25 @@ impl Fs for PortableFs {
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
         let (from_path, to_path) = (self.path(from)?, self.path(to)?);
-        patiently(|| fs::hard_link(&from_path, &to_path)).map_err(|e| FsError::io("link", from, e))
+        patiently("link", from, || fs::hard_link(&from_path, &to_path))
     }
 
     fn rename(&self, from: &Place, to: &Place, existing: Existing) -> Result<(), FsError> {
         let (from_path, to_path) = (self.path(from)?, self.path(to)?);
-        let error = |e: io::Error| FsError::io("rename to", to, e);
         if existing == Existing::Refuse && self.found(to)?.is_some() {
-            return Err(error(io::ErrorKind::AlreadyExists.into()));
+            return Err(FsError::io("rename to", to, io::Error::from(io::ErrorKind::AlreadyExists)));
         }
-        patiently(|| self.replace(&from_path, &to_path)).map_err(error)
+        patiently("rename to", to, || self.replace(&from_path, &to_path))
     }
 
     fn remove_file(&self, at: &Place) -> Result<(), FsError> {
         let path = self.path(at)?;
-        patiently(|| self.remove(&path)).map_err(|e| FsError::io("remove", at, e))
+        patiently("remove", at, || self.remove(&path))
     }
 
     fn remove_dir(&self, at: &Place) -> Result<(), FsError> {
-        let path = self.path(at)?;
-        fs::remove_dir(path).map_err(|e| FsError::io("remove directory", at, e))
+        // Not patiently: a directory that a program is in may stay.
+        fs::remove_dir(self.path(at)?).map_err(|e| failed("remove directory", at, 0, e))
     }
 
     fn set_mode(&self, _: &Place, _: u32) -> Result<(), FsError> {
@@ -399,8 +444,8 @@ impl Fs for PortableFs {
 
     fn sync_file(&self, at: &Place) -> Result<(), FsError> {
         let path = self.path(at)?;
-        let file = patiently(|| options().read(true).write(true).open(&path));
-        file.and_then(|file| file.sync_all()).map_err(|e| FsError::io("flush", at, e))
+        let file = patiently("flush", at, || options().read(true).write(true).open(&path))?;
+        file.sync_all().map_err(|e| FsError::io("flush", at, e))
     }
 
     fn sync_dir(&self, at: &Place) -> Result<(), FsError> {

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Builds the programs for every platform, checks them, and publishes them with the publisher itself.
+
+usage: scripts/dist.py [--keys DIR] [--version TEXT] [--build N] [PLATFORM...]       (`make dist`)
+
+Leaves dist/<platform>/ with the programs and the C library (where client/embed is a crate), stripped; dist/SHA256SUMS and
+dist/BLAKE3SUMS over all of them; and dist/site, a site that offers them on the channel `stable`. Without --keys the site is
+signed with keys made for the occasion, in dist/keys. Fails if a binary asks for a library or a version of glibc that not
+every supported system has.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+CROSS = REPOSITORY / "scripts/cross.sh"
+DIST = REPOSITORY / "dist"
+GLIBC_MAX = (2, 17)
+APP = "org.lamplighter.programs"
+
+# platform: triple as cargo-zigbuild takes it, how a program's name ends, names of the C library's files
+PLATFORMS = {
+    "windows-x86_64": ("x86_64-pc-windows-gnu", ".exe", ["{}.dll", "lib{}.dll.a"]),
+    "linux-x86_64": ("x86_64-unknown-linux-gnu.2.17", "", ["lib{}.so", "lib{}.a"]),
+    "linux-aarch64": ("aarch64-unknown-linux-gnu.2.17", "", ["lib{}.so", "lib{}.a"]),
+    "macos-aarch64": ("aarch64-apple-darwin", "", ["lib{}.dylib", "lib{}.a"]),
+    "macos-x86_64": ("x86_64-apple-darwin", "", ["lib{}.dylib", "lib{}.a"]),
+}
+
+# Libraries that every system of the kind has. Names of Windows' are compared without case.
+LIBRARIES = {
+    "windows": re.compile(
+        r"(advapi32|bcrypt|bcryptprimitives|crypt32|iphlpapi|kernel32|msvcrt|ntdll|ole32|oleaut32|pdh|powrprof|psapi|secur32"
+        r"|shell32|shlwapi|synchronization|user32|userenv|winhttp|winmm|ws2_32|netapi32|rpcrt4|gdi32"
+        r"|api-ms-win-(core|crt)-[a-z0-9-]+)\.dll",
+        re.I,
+    ),
+    "linux": re.compile(r"(libc|libm|libpthread|libdl|librt|libgcc_s|libutil)\.so\.\d|ld-linux(-x86-64|-aarch64)\.so\.\d"),
+    "macos": re.compile(
+        r"/usr/lib/(libSystem\.B|libobjc\.A|libiconv\.2|libresolv\.9)\.dylib"
+        r"|/System/Library/Frameworks/(CoreFoundation|Security|SystemConfiguration|Foundation|CFNetwork|IOKit)"
+        r"\.framework/Versions/[A-C]/\w+"
+    ),
+}
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], cwd=REPOSITORY, **options)
+    if done.returncode:
+        sys.exit(f"dist: {' '.join(str(part) for part in command)}: exit code {done.returncode}")
+    return done.stdout
+
+
+def metadata():
+    text = run("cargo", "metadata", "--no-deps", "--format-version", "1", stdout=subprocess.PIPE)
+    return {package["name"]: package for package in json.loads(text)["packages"]}
+
+
+def programs(packages):
+    targets = packages["lamplighter-client"]["targets"]
+    return sorted(target["name"] for target in targets if target["kind"] == ["bin"])
+
+
+def library(packages):
+    """Name of the crate with the C interface and of the library it makes; nothing while there is none."""
+    for name, package in packages.items():
+        for target in package["targets"]:
+            if "cdylib" in target["kind"]:
+                return name, target["name"].replace("-", "_"), pathlib.Path(package["manifest_path"]).parent
+    return None
+
+
+def build(platform, packages):
+    """Builds for one platform with zig, or with mingw for Windows; gives the files made."""
+    triple, suffix, library_files = PLATFORMS[platform]
+    names = programs(packages)
+    wanted = ["-p", "lamplighter-client", *(part for name in names for part in ("--bin", name))]
+    command = [CROSS, "cargo", triple, "build"] if "windows" in platform else [CROSS, "zig", triple, "zigbuild"]
+    # As small as stripping makes it; what is left out is of use to a debugger alone.
+    environment = {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "symbols"}
+    run(*command, "--release", "--locked", *wanted, env=environment)
+    made = run(CROSS, "dir", triple.split(".")[0], stdout=subprocess.PIPE, text=True).strip()
+    made = pathlib.Path(made) / "release"
+    files = [made / f"{name}{suffix}" for name in names]
+    found = library(packages)
+    if found:
+        run(*command, "--release", "--locked", "-p", found[0], env=environment)
+        files += [made / pattern.format(found[1]) for pattern in library_files]
+        files += sorted((found[2] / "include").glob("*.h"))
+    return files
+
+
+def collect(platform, files):
+    folder = DIST / platform
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in files:
+        # A library of one kind may be missing where the target has none.
+        if file.exists():
+            shutil.copy2(file, folder / file.name)
+        elif not file.name.endswith(".dll.a"):
+            sys.exit(f"dist: {file} was not built")
+    for document in ("LICENSE-MIT", "LICENSE-APACHE"):
+        shutil.copy2(REPOSITORY / document, folder / document)
+    return folder
+
+
+def glibc_versions(text):
+    return {tuple(int(part) for part in found.split(".")) for found in re.findall(r"GLIBC_(\d+(?:\.\d+)+)", text)}
+
+
+def needed_libraries(system, file):
+    """Names of the libraries the loader will look for."""
+    if system == "windows":
+        text = run("x86_64-w64-mingw32-objdump", "-p", file, stdout=subprocess.PIPE, text=True)
+        return re.findall(r"DLL Name: (\S+)", text)
+    if system == "linux":
+        text = run("readelf", "-d", "-W", file, stdout=subprocess.PIPE, text=True)
+        return re.findall(r"\(NEEDED\).*\[(.+)\]", text)
+    return macho_libraries(file.read_bytes())
+
+
+def macho_libraries(data):
+    """Load commands of a 64-bit Mach-O file that name a library."""
+    if data[:4] != b"\xcf\xfa\xed\xfe":
+        sys.exit("dist: not a 64-bit Mach-O file")
+    count, at, names = int.from_bytes(data[16:20], "little"), 32, []
+    for _ in range(count):
+        kind, length = (int.from_bytes(data[at + i : at + i + 4], "little") for i in (0, 4))
+        # LC_LOAD_DYLIB, LC_LOAD_WEAK_DYLIB, LC_REEXPORT_DYLIB
+        if kind in (0xC, 0x80000018, 0x8000001F):
+            start = at + int.from_bytes(data[at + 8 : at + 12], "little")
+            names.append(data[start : at + length].split(b"\0")[0].decode())
+        at += length
+    return names
+
+
+def check(platform, folder):
+    """Fails on a library or a glibc that not every system has; prints what each binary needs."""
+    system = platform.split("-")[0]
+    binaries = [f for f in sorted(folder.iterdir()) if f.suffix in ("", ".exe", ".dll", ".so", ".dylib")]
+    for file in (f for f in binaries if not f.name.startswith("LICENSE")):
+        needed = needed_libraries(system, file)
+        strange = [name for name in needed if not LIBRARIES[system].fullmatch(name)]
+        if strange:
+            sys.exit(f"dist: {platform}/{file.name} needs {', '.join(strange)}, which is not on every system")
+        said = f"{platform}/{file.name}: {file.stat().st_size} bytes, needs {' '.join(needed) or 'nothing'}"
+        if system == "linux":
+            versions = glibc_versions(run("readelf", "-V", "-W", file, stdout=subprocess.PIPE, text=True))
+            newest = max(versions, default=(0,))
+            if newest > GLIBC_MAX:
+                sys.exit(f"dist: {platform}/{file.name} asks for glibc {'.'.join(map(str, newest))}")
+            said += f", glibc {'.'.join(map(str, newest))}"
+        print(said)
+
+
+def write_digests(platforms):
+    files = [file for platform in platforms for file in sorted((DIST / platform).iterdir())]
+    names = [file.relative_to(DIST).as_posix() for file in files]
+    sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    (DIST / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in zip(sums, names)))
+    done = subprocess.run(["b3sum", *names], cwd=DIST, check=True, stdout=subprocess.PIPE, text=True)
+    (DIST / "BLAKE3SUMS").write_text(done.stdout)
+
+
+def publish(platforms, options, packages):
+    site, keys = DIST / "site", options.keys or DIST / "keys"
+    run("cargo", "build", "--release", "--locked", "-p", "lamplighter-publisher", "--bin", "publisher")
+    publisher = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release/publisher"
+    if not options.keys:
+        # Nobody trusts these keys, so nothing of an earlier run is worth keeping.
+        for stale in (site, keys):
+            shutil.rmtree(stale, ignore_errors=True)
+        run(publisher, "keygen", "--out", keys)
+    if not site.exists():
+        run(publisher, "init", "--site", site, "--app", APP, "--keys", keys)
+    version = options.version or packages["lamplighter-client"]["version"]
+    given = [part for platform in platforms for part in ("--platform", f"{platform}={DIST / platform}")]
+    common = ["--site", site, "--app", APP, "--channel", "stable", "--keys", keys]
+    run(publisher, "build-release", *common, "--build", options.build, "--version", version, *given)
+    run(publisher, "verify", "--site", site)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--keys", type=pathlib.Path, help="directory with the secret keys to sign with")
+    parser.add_argument("--version", help="text for people; that of the crate if left out")
+    parser.add_argument("--build", type=int, default=1, help="number of the release")
+    parser.add_argument("platforms", nargs="*", metavar="PLATFORM", help=f"{', '.join(PLATFORMS)}; all if left out")
+    options = parser.parse_args()
+    unknown = set(options.platforms) - set(PLATFORMS)
+    if unknown:
+        parser.error(f"unknown platform: {', '.join(sorted(unknown))}")
+    platforms, packages = options.platforms or list(PLATFORMS), metadata()
+    for platform in platforms:
+        folder = collect(platform, build(platform, packages))
+        check(platform, folder)
+    write_digests(platforms)
+    publish(platforms, options, packages)
+    print(f"dist: {len(platforms)} platforms in {DIST.relative_to(REPOSITORY)}/, and a site of them")
+
+
+if __name__ == "__main__":
+    main()
