@@ -357,6 +357,11 @@ typedef struct LamplighterEvent {
      LAMPLIGHTER_QUESTION: 1 if the app must be closed and started again for it.
      */
     uint32_t needs_restart;
+    /*
+     LAMPLIGHTER_QUESTION: what is new, newest first, as Markdown: a heading with each version and its notes; else "".
+     Never NULL.
+     */
+    const char *notes;
 } LamplighterEvent;
 
 /*
@@ -610,6 +615,10 @@ typedef struct LamplighterSetup {
      Their number.
      */
     size_t argument_count;
+    /*
+     Language of the notes in a question, such as "de"; NULL: "en".
+     */
+    const char *language;
 } LamplighterSetup;
 
 /*

@@ -486,6 +486,7 @@ unsafe fn read_setup(setup: *const LamplighterSetup) -> Result<launching::Wanted
             compiled_build: setup.compiled_build,
             program: optional_text("setup.program", setup.program)?.map(str::to_owned),
             arguments: texts("setup.arguments", setup.arguments, setup.argument_count)?,
+            language: optional_text("setup.language", setup.language)?.unwrap_or("en").to_owned(),
         })
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Wanted {
     pub(crate) compiled_build: u64,
     pub(crate) program: Option<String>,
     pub(crate) arguments: Vec<String>,
+    pub(crate) language: String,
 }
 
 /// What a program does at its start; as an updater, with the time it waits for another one.
@@ -71,6 +72,7 @@ fn setup(opened: &Opened, resources: Option<&Opened>, wanted: Wanted, link: &Lin
         resources: resources.map(|resources| resources.config(link.progress.clone())),
         compiled_build: wanted.compiled_build,
         program: wanted.program.map(PathBuf::from),
+        language: wanted.language,
         arguments: wanted.arguments.into_iter().map(OsString::from).collect(),
     })
 }

@@ -276,6 +276,9 @@ pub struct LamplighterEvent {
     pub percent: i32,
     /// LAMPLIGHTER_QUESTION: 1 if the app must be closed and started again for it.
     pub needs_restart: u32,
+    /// LAMPLIGHTER_QUESTION: what is new, newest first, as Markdown: a heading with each version and its notes; else "".
+    /// Never NULL.
+    pub notes: *const c_char,
 }
 
 /// How an app was set up, for lamplighter_launch() and lamplighter_launch_updater(). Read only; zero is a good default.
@@ -304,6 +307,8 @@ pub struct LamplighterSetup {
     pub arguments: *const *const c_char,
     /// Their number.
     pub argument_count: usize,
+    /// Language of the notes in a question, such as "de"; NULL: "en".
+    pub language: *const c_char,
 }
 
 /// What the launcher does next.
@@ -357,8 +362,8 @@ mod tests {
         assert_eq!(size_of::<LamplighterVerified>(), 8 + 5 * 8 + 264);
         assert_eq!(size_of::<LamplighterTree>(), 8 + 3 * 8 + 8 + 264);
         assert_eq!(size_of::<LamplighterStart>(), 8 + 2 * 8);
-        assert_eq!(size_of::<LamplighterEvent>(), 8 + 2 * 8 + 6 * 8 + 8 + 8);
-        assert_eq!(size_of::<LamplighterSetup>(), 4 * 4 + 7 * 8);
+        assert_eq!(size_of::<LamplighterEvent>(), 8 + 2 * 8 + 6 * 8 + 8 + 8 + 8);
+        assert_eq!(size_of::<LamplighterSetup>(), 4 * 4 + 8 * 8);
         assert_eq!(size_of::<LamplighterLaunched>(), 8 + 3 * 8);
     }
 

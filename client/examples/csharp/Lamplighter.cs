@@ -238,6 +238,7 @@ namespace Lamplighter
             internal ulong build;
             internal int percent;
             internal uint needsRestart;
+            internal IntPtr notes;
         }
 
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern uint lamplighter_abi_version();

@@ -40,7 +40,7 @@ const Start = koffi.struct('LamplighterStart', {
 const Event = koffi.struct('LamplighterEvent', {
   size: 'uint32', kind: 'uint32', done_bytes: 'uint64', total_bytes: 'uint64', phase: 'str', code: 'str',
   subject: 'str', text: 'str', version: 'str', installed_version: 'str', build: 'uint64', percent: 'int32',
-  needs_restart: 'uint32',
+  needs_restart: 'uint32', notes: 'str',
 });
 const Callback = koffi.proto('int32 LamplighterCallback(const LamplighterEvent *event, void *user)');
 

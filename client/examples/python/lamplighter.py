@@ -55,7 +55,7 @@ class Event(ctypes.Structure):
     _fields_ = [("size", c_uint32), ("kind", c_uint32), ("done_bytes", c_uint64), ("total_bytes", c_uint64)]
     _fields_ += [("phase", c_char_p), ("code", c_char_p), ("subject", c_char_p), ("text", c_char_p)]
     _fields_ += [("version", c_char_p), ("installed_version", c_char_p)]
-    _fields_ += [("build", c_uint64), ("percent", c_int32), ("needs_restart", c_uint32)]
+    _fields_ += [("build", c_uint64), ("percent", c_int32), ("needs_restart", c_uint32), ("notes", c_char_p)]
 
 
 Callback = ctypes.CFUNCTYPE(c_int32, POINTER(Event), c_void_p)

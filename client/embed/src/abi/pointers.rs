@@ -45,7 +45,7 @@ records! {
     LamplighterVerified, "verified", 312;
     LamplighterTree, "tree", 304;
     LamplighterStart, "start", 24;
-    LamplighterSetup, "setup", 32 + 4 * size_of::<*const c_char>() as u32 + size_of::<usize>() as u32;
+    LamplighterSetup, "setup", 32 + 5 * size_of::<*const c_char>() as u32 + size_of::<usize>() as u32;
     LamplighterLaunched, "launched", 32;
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use lamplighter_client::launcher::Question;
+use lamplighter_client::notes::NotesSection;
 use lamplighter_client::progress::Phase;
 
 use super::Message;
@@ -24,6 +25,7 @@ struct Texts {
     text: CString,
     version: CString,
     installed_version: CString,
+    notes: CString,
 }
 
 /// The numbers of a question, and what is known of the percentage.
@@ -71,12 +73,13 @@ impl<'a> Teller<'a> {
     }
 
     fn ask(&mut self, question: &Question) -> i32 {
-        let Question { build, version, installed_version, needs_restart } = question;
+        let Question { build, version, installed_version, needs_restart, notes } = question;
         let restart = if *needs_restart { "; the app is started again for it" } else { "" };
         let texts = Texts {
             text: foreign(&format!("Version {version} is available{restart}. Update now?")),
             version: foreign(version),
             installed_version: foreign(installed_version.as_deref().unwrap_or_default()),
+            notes: foreign(&markdown(notes)),
             ..Texts::default()
         };
         let numbers = Numbers { build: *build, needs_restart: *needs_restart, percent: Some(-1) };
@@ -99,8 +102,13 @@ impl<'a> Teller<'a> {
             build: numbers.build,
             percent: numbers.percent.unwrap_or_else(|| percent(self.done_bytes, self.total_bytes)),
             needs_restart: u32::from(numbers.needs_restart),
+            notes: texts.notes.as_ptr(),
         })
     }
+}
+
+fn markdown(notes: &[NotesSection]) -> String {
+    notes.iter().map(|section| format!("## {}\n\n{}\n", section.version, section.text)).collect()
 }
 
 fn percent(done_bytes: u64, total_bytes: u64) -> i32 {
