@@ -2,7 +2,7 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -190,6 +190,19 @@ group_dist() {
     done
 }
 
+group_embed() {
+    group_test
+    need g++ g++
+    need readelf binutils
+    need mcs mono-mcs
+    need mono mono-runtime
+    need node nodejs
+    need npm npm
+    # The part of mono's class library that Func and Action are in is a package of its own.
+    [ -n "$(find /usr/lib/mono -name System.Core.dll 2>/dev/null | head -n 1)" ] ||
+        missing_packages="$missing_packages libmono-system-core4.0-cil"
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     say "cargo is missing: install Rust first"
     exit 1
@@ -202,11 +215,12 @@ for group in "${@:-all}"; do
         compare) group_compare ;;
         bench) group_bench ;;
         screens) group_screens ;;
+        embed) group_embed ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_lint; group_screens; group_aarch64; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, screens, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_embed; group_lint; group_screens; group_aarch64; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -128,6 +128,24 @@ impl Error {
         }
     }
 
+    /// Stable name of the cause.
+    pub fn code(&self) -> &'static str {
+        if let Self::Refused(refusal) = self {
+            return refusal.code();
+        }
+        match self.class() {
+            Class::Other => "E_OTHER",
+            Class::Usage => "E_USAGE",
+            Class::Network => "E_NETWORK",
+            Class::NotTrusted => "E_CONTENT",
+            Class::Damaged => "E_DAMAGED",
+            Class::Disk => "E_DISK",
+            Class::Locked => "E_LOCKED",
+            Class::TooOld => "E_CLIENT_TOO_OLD",
+            Class::Cancelled => "E_CANCELLED",
+        }
+    }
+
     /// The class of the error.
     pub fn class(&self) -> Class {
         match self {
