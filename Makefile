@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit e2e screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -21,6 +21,10 @@ unit:
 e2e: setup-test release
 	$(PYTHON) scripts/e2e.py
 
+## Clicks through the launcher's and the patcher's windows under Xvfb; `RECORD=1` keeps the pictures in docs/images/.
+screens: setup-screens
+	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
+
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint
 	$(PYTHON) scripts/tidy.py
@@ -28,6 +32,7 @@ lint: setup-lint
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings
 	$(CARGO) clippy -p lamplighter-client --no-default-features --features http --lib --tests --locked -- -D warnings
+	$(CARGO) clippy -p lamplighter-client --features window --bins --examples --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
@@ -71,14 +76,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

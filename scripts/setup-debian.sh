@@ -2,7 +2,8 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]
+#        groups: test lint compare bench screens windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -179,6 +180,17 @@ group_dist() {
     done
 }
 
+# A screen without a desk, software drawing, and a hand on the mouse.
+group_screens() {
+    group_test
+    need Xvfb xvfb
+    need xdotool xdotool
+    need import imagemagick
+    for package in libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing_packages="$missing_packages $package"
+    done
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     say "cargo is missing: install Rust first"
     exit 1
@@ -190,11 +202,12 @@ for group in "${@:-all}"; do
         lint) group_lint ;;
         compare) group_compare ;;
         bench) group_bench ;;
+        screens) group_screens ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_lint; group_aarch64; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_lint; group_screens; group_aarch64; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, screens, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -110,6 +110,11 @@ impl Staged {
     pub fn costs(&self) -> &Costs {
         &self.costs
     }
+
+    /// Where content came from.
+    pub fn route(&self) -> RouteTaken {
+        self.route
+    }
 }
 
 /// How a deployment went.

@@ -7,6 +7,7 @@ use crate::download::DownloadError;
 use crate::format::digest::Blake3;
 use crate::format::document::DocumentError;
 use crate::format::manifest::ManifestError;
+use crate::format::notes::NotesError;
 use crate::format::objects::{ObjectError, ObjectsError};
 use crate::format::pack::PackError;
 use crate::format::path::RelPath;
@@ -48,6 +49,8 @@ pub enum Error {
     Manifest { name: String, source: ManifestError },
     #[error("{name}: {source}")]
     ObjectsIndex { name: String, source: ObjectsError },
+    #[error("{name}: {source}")]
+    Notes { name: String, source: NotesError },
     #[error("{0}")]
     Object(#[from] ObjectError),
     #[error("{name}: {source}")]
@@ -94,6 +97,10 @@ pub enum Error {
     Handover { what: &'static str, expected: String, found: String },
     #[error("{path} is still in use by process {}; the update is finished at the next start", list(pids))]
     StillRunning { path: PathBuf, pids: Vec<u32> },
+    #[error("build {build} is not one file, which the program {path} could become")]
+    NotOneFile { build: u64, path: PathBuf },
+    #[error("{path} was changed by somebody else during its update, and was left so")]
+    ChangedMeanwhile { path: PathBuf },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -126,7 +133,9 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal_class(refusal),
             Self::Manifest { source: ManifestError::TooOld { .. }, .. } => Class::TooOld,
-            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Object(_) => Class::NotTrusted,
+            Self::Manifest { .. } | Self::ObjectsIndex { .. } | Self::Notes { .. } | Self::Object(_) => {
+                Class::NotTrusted
+            }
             Self::Pack { .. } | Self::PackManifest { .. } | Self::Patch { .. } => Class::NotTrusted,
             Self::WrongContent { .. } | Self::PinnedRoot { .. } => Class::NotTrusted,
             Self::Download(DownloadError::Cancelled) => Class::Cancelled,
@@ -140,6 +149,7 @@ impl Error {
                 Class::Usage
             }
             Self::NoRecord { .. } | Self::DamagedRecord { .. } => Class::Damaged,
+            Self::NotOneFile { .. } | Self::ChangedMeanwhile { .. } => Class::Other,
             Self::NoPack { .. } | Self::NothingStaged { .. } | Self::NoPrevious { .. } => Class::Other,
             Self::NoPatcher { .. } => Class::Other,
             Self::Handover { .. } => Class::NotTrusted,

@@ -24,6 +24,7 @@ pub mod journal;
 pub mod launch;
 pub mod layout;
 pub mod manifest;
+pub mod notes;
 pub mod objects;
 pub mod pack;
 pub mod path;

@@ -13,17 +13,20 @@
 //! * No path of a manifest reaches the disk except as [`format::path::RelPath`].
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
+mod consult;
 pub mod deploy;
 pub mod download;
 pub mod error;
 pub mod format;
 pub mod launch;
 pub mod launcher;
+pub mod notes;
 pub mod patch;
 pub mod patcher;
 pub mod plan;
 pub mod process;
 pub mod progress;
+pub mod single;
 pub mod source;
 pub mod tree;
 pub mod trust;

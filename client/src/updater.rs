@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::consult::{pin, undecided};
 use crate::deploy::{BaseRelease, Deploy, DeployReport, Order, Route};
 use crate::download::{Downloader, RetryPolicy};
 use crate::error::Error;
@@ -22,11 +23,11 @@ use crate::format::layout;
 use crate::format::manifest::Manifest;
 use crate::format::path::RelPath;
 use crate::format::release::{RELEASE_BYTES_MAX, Release};
-use crate::format::root::Root;
 use crate::format::settings::Settings;
 use crate::format::text::Time;
+use crate::notes::NotesSection;
 use crate::progress::{Cancel, Event, Phase, Progress};
-use crate::source::{self, HttpOptions, Source};
+use crate::source::HttpOptions;
 use crate::tree::scan::{self, Depth, Finding, Found};
 use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
 use crate::trust::state;
@@ -57,6 +58,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// How HTTP is spoken.
     pub http: HttpOptions,
+    /// How patient downloads are.
+    pub retry: RetryPolicy,
     /// Told of phases, bytes and notices.
     pub progress: Arc<dyn Progress>,
     /// Asks to stop at the next safe point.
@@ -101,7 +104,7 @@ impl Updater {
         };
         let settings =
             Settings::parse(&settings).map_err(|source| Error::Settings { path: path.join(SETTINGS), source })?;
-        let pin = pin(&settings, root).map_err(|source| Error::PinnedRoot { path: path.join(ROOT), source })?;
+        let pin = pin(&settings, root, 0).map_err(|source| Error::PinnedRoot { path: path.join(ROOT), source })?;
         Ok(Self { config, tree, settings, pin, switched: false })
     }
 
@@ -230,6 +233,15 @@ impl Updater {
             Verdict::Idle(idle) => Ok(CheckOutcome::Idle(idle)),
             Verdict::Need(_) | Verdict::Offer(_) => Err(undecided()),
         }
+    }
+
+    /// What is new in the release on offer, and in those skipped on the way to it, newest first, in the language nearest to
+    /// `language`. Safe to show; Markdown, in which raw HTML is text. Empty if nothing is on offer or it has no notes.
+    ///
+    /// # Errors
+    /// The site cannot be reached or is not to be trusted.
+    pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
+        self.fetch_notes(language)
     }
 
     /// Brings the tree to the release its channel offers; content comes from `from` if given, else from the site.
@@ -449,23 +461,6 @@ impl Drop for CreatedDir {
             let _ = std::fs::remove_dir(&self.path);
         }
     }
-}
-
-fn pin(settings: &Settings, root: Vec<u8>) -> Result<Pin, trust::Refusal> {
-    // The pinned root cannot have been issued after this moment: a lower bound of the time for a generic client.
-    let parsed: Root = trust::pinned_root(&root)?;
-    Ok(Pin {
-        app: settings.app.clone(),
-        platform: settings.platform.clone(),
-        root,
-        floor_build: 0,
-        built: parsed.issued,
-    })
-}
-
-/// A verdict that asks for more, or for less, than the goal allows: unreachable, and an error rather than a panic.
-fn undecided() -> Error {
-    Error::Usage("the documents of the site lead to no decision".into())
 }
 
 fn describe(finding: Finding) -> Option<String> {

@@ -13,6 +13,7 @@
 //! A run that dies between any two of these leaves objects and packs the next run finds and uses; a release without its
 //! signed document is no release, and what lies there is written anew.
 
+mod notes;
 pub(crate) mod prior;
 mod release;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use lamplighter_client::format::head::Head;
 use lamplighter_client::format::layout;
+use lamplighter_client::format::notes::NotesSection;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::VerifiedRelease;
 
@@ -38,9 +40,6 @@ use crate::sign::{Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
 use release::{Draft, DraftBase};
-
-/// Most bytes of release notes in one language.
-const NOTES_BYTES_MAX: u64 = 1 << 20;
 
 /// What is to be published.
 #[derive(Debug, Clone)]
@@ -116,7 +115,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let writer = SiteWriter::lock(&request.site, watch.clone())?;
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
-    let notes = read_notes(&request.notes)?;
+    let notes = notes::read(&request.notes, request.build, &request.version)?;
     let temp_dir = writer.temp_dir();
     let scratch = Scratch::new(writer.site(), request.scratch.as_deref().unwrap_or(&temp_dir), watch.clone())
         .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
@@ -207,26 +206,13 @@ fn read_inputs<'a>(request: &'a Request, writer: &SiteWriter, watch: &dyn Watch)
     Ok(inputs)
 }
 
-fn read_notes(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-    let mut notes = BTreeMap::new();
-    for (language, file) in files {
-        let error = |detail: String| Error::Notes { file: file.clone(), detail };
-        let length = std::fs::metadata(file).map_err(|e| error(e.to_string()))?.len();
-        if length > NOTES_BYTES_MAX {
-            return Err(error(format!("expected at most {NOTES_BYTES_MAX} bytes, found {length}")));
-        }
-        let text = std::fs::read_to_string(file).map_err(|e| error(e.to_string()))?;
-        notes.insert(language.clone(), text.into_bytes());
-    }
-    Ok(notes)
-}
-
 /// All that the steps of one run share.
 struct Job<'a> {
     request: &'a Request,
     writer: &'a SiteWriter,
     authority: &'a Authority,
-    notes: &'a BTreeMap<String, Vec<u8>>,
+    /// This build's own, by language.
+    notes: &'a BTreeMap<String, NotesSection>,
     scratch: Scratch,
     watch: Arc<dyn Watch>,
     cache: UnitCache,

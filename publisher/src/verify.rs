@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lamplighter_client::format::layout;
+use lamplighter_client::format::notes;
 use lamplighter_client::format::objects::StoredObject;
 use lamplighter_client::format::release::Release;
 use lamplighter_client::format::text::Time;
@@ -183,9 +184,11 @@ impl Verified {
     }
 
     fn notes(&mut self, site: &Site, release: &Release) {
-        for notes in &release.notes {
-            let name = layout::notes(release.build, &release.platform, &notes.language);
-            if let Err(error) = named(site, &name, &notes.file) {
+        for known in &release.notes {
+            let name = layout::notes(release.build, &release.platform, &known.language);
+            let read = named(site, &name, &known.file)
+                .and_then(|bytes| notes::parse(&bytes).map_err(|e| SiteError::damaged(&name, e)));
+            if let Err(error) = read {
                 self.add_site("notes", &name, error);
             }
         }

@@ -327,3 +327,16 @@ fn scratch_trees_and_temporary_files_are_gone_afterwards() {
     assert_eq!(entries(&press.path("scratch")), 0);
     assert_eq!(entries(&press.path("site/.publisher")), 1, "the lock stays");
 }
+
+#[test]
+fn notes_that_could_be_taken_for_several_builds_are_refused() {
+    let press = Press::new();
+    press.files(
+        "",
+        &[("one/a", b"1"), ("en.md", b"fine\n<!-- build 9 version 9.0 -->\nmore\n"), ("long.md", &[b'x'; 300_000])],
+    );
+    let words = ["en.md", "line 2", "write it another way"];
+    press.release(1, "one", &["--notes", "en=en.md"]).expect(3, &words);
+    press.release(1, "one", &["--notes", "en=long.md"]).expect(3, &["long.md", "at most 262144 bytes"]);
+    assert!(!press.path("site/releases").exists());
+}

@@ -1,12 +1,10 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::format::handover::Handover;
-use crate::format::head::HEAD_BYTES_MAX;
-use crate::format::root::ROOT_BYTES_MAX;
-use crate::trust::{Documents, Judgement, Need};
+use crate::consult::{self, Network, consult, fresh_state};
+use crate::notes::NotesSection;
+use crate::trust::Judgement;
 
 impl Updater {
     /// An updater for a tree that has no settings yet: it can look, and nothing is written.
@@ -36,7 +34,7 @@ impl Updater {
             platform: origin.platform.clone(),
         };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
-        let pin = pin(&settings, origin.root.clone())?;
+        let pin = pin(&settings, origin.root.clone(), 0)?;
         let tree = Tree::open(&config.tree, config.state.as_deref())?;
         Ok(Self { config, tree, settings, pin, switched: false })
     }
@@ -50,17 +48,11 @@ impl Updater {
 
     /// What was believed before. Damaged state loses freshness, nothing else: it is left aside with a notice.
     pub(super) fn state(&self) -> Result<TrustState, Error> {
-        let fresh = || {
-            let mut secret = [0; 16];
-            // Without randomness the install shares a bucket with others; nothing else depends on it.
-            let _ = getrandom::fill(&mut secret);
-            TrustState { rollout_secret: secret, ..TrustState::default() }
-        };
-        let Some(bytes) = self.tree.read_state(STATE)? else { return Ok(fresh()) };
+        let Some(bytes) = self.tree.read_state(STATE)? else { return Ok(fresh_state()) };
         Ok(state::parse(&bytes).unwrap_or_else(|error| {
             let text = format!("damaged and left aside: {error}");
             self.config.progress.event(Event::Notice { code: "state_damaged", subject: STATE, text: &text });
-            fresh()
+            fresh_state()
         }))
     }
 
@@ -86,38 +78,18 @@ impl Updater {
         installed: Option<Installed>,
         goal: Goal,
     ) -> Result<Judgement, Error> {
-        self.config.progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
-        let facts = self.facts(state, installed, goal);
-        let mut documents = Documents::default();
-        loop {
-            let judgement = trust::judge(&facts, &documents)?;
-            let Verdict::Need(need) = &judgement.verdict else {
-                self.warn_of_root(&judgement);
-                return Ok(judgement);
-            };
-            match need {
-                Need::Head => {
-                    let name = layout::head(&self.settings.channel);
-                    documents.head = Some(downloader.document(&name, HEAD_BYTES_MAX)?);
-                }
-                Need::Root(version) => match downloader.document(&layout::root(*version), ROOT_BYTES_MAX) {
-                    Ok(bytes) => documents.roots.push(bytes),
-                    Err(error) if error.is_not_found() => documents.roots_ended = true,
-                    Err(error) => return Err(error.into()),
-                },
-                Need::Release { build, file } => {
-                    let name = layout::release(*build, &self.settings.platform);
-                    documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
-                }
-            }
-        }
+        consult(&self.facts(state, installed, goal), downloader, self.config.progress.as_ref())
     }
 
-    fn warn_of_root(&self, judgement: &Judgement) {
-        if let Some(expires) = judgement.root_expires {
-            let text = format!("the newest root expires at {expires}");
-            self.config.progress.event(Event::Notice { code: "root_expires", subject: "root", text: &text });
-        }
+    /// What is new in the release on offer, as people are told it; see [`Updater::notes`].
+    pub(super) fn fetch_notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
+        let state = self.state()?;
+        let installed = self.record(&state)?.map(|record| record.installed());
+        let downloader = self.downloader(None, &[])?;
+        let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
+        let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
+        let downloader = self.downloader(None, &judgement.mirrors)?;
+        consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
     }
 
     /// A published release by its build, verified by the release role.
@@ -187,23 +159,16 @@ impl Updater {
 
     /// A downloader for `from`, or for the site, and mirrors.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
-        let first = source::open(from.unwrap_or(&self.settings.site), &self.config.http)?;
-        let mut sources: Vec<Arc<dyn Source>> = vec![first];
-        sources.extend(self.open_mirrors(mirrors));
-        let Config { cancel, progress, .. } = &self.config;
-        Ok(Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone()))
+        self.network().downloader(from.unwrap_or(&self.settings.site), mirrors)
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
     pub(super) fn patient_downloader(&self) -> Downloader {
-        let site = source::open(&self.settings.site, &self.config.http)
-            .unwrap_or_else(|error| Arc::new(source::Unreachable::new(&self.settings.site, error)));
-        let Config { cancel, progress, .. } = &self.config;
-        Downloader::new(vec![site], RetryPolicy::default(), cancel.clone(), progress.clone())
+        self.network().patient_downloader(&self.settings.site)
     }
 
-    /// Mirrors the head names; one that cannot be opened is no reason to stop.
-    pub(super) fn open_mirrors(&self, mirrors: &[String]) -> Vec<Arc<dyn Source>> {
-        mirrors.iter().filter_map(|url| source::open(url, &self.config.http).ok()).collect()
+    fn network(&self) -> Network {
+        let Config { http, retry, progress, cancel, .. } = self.config.clone();
+        Network { http, retry, progress, cancel }
     }
 }

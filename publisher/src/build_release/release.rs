@@ -79,14 +79,19 @@ impl Job<'_> {
         let index_bytes = index.to_bytes();
         self.writer.put(&layout::manifest(build, platform), &manifest)?;
         self.writer.put(&layout::objects(build, platform), &index_bytes)?;
-        for (language, text) in self.notes {
+        let notes = self.notes(platform)?;
+        for (language, text) in &notes {
             self.writer.put(&layout::notes(build, platform, language), text)?;
         }
         let seconds = started.elapsed().as_secs_f64();
         let target = Target { input, manifest: FileRef::of(&manifest), full_bytes: stats.stored_bytes };
         let packs = self.packs(&target, &before.bases)?;
         let rows = packs.iter().filter_map(|p| p.row.clone()).collect();
-        let release = self.sign(&target, FileRef::of(&index_bytes), rows)?;
+        let notes = notes
+            .iter()
+            .map(|(language, text)| Notes { language: language.clone(), file: FileRef::of(text) })
+            .collect();
+        let release = self.sign(&target, FileRef::of(&index_bytes), notes, rows)?;
         let summary = PlatformSummary {
             platform: platform.to_owned(),
             reused: false,
@@ -230,10 +235,14 @@ impl Job<'_> {
         (self.request.prove && self.scratch.has_room(&tree, wanted)).then_some(tree)
     }
 
-    fn sign(&self, target: &Target<'_>, index: FileRef, packs: Vec<PackRow>) -> Result<VerifiedRelease, Error> {
+    fn sign(
+        &self,
+        target: &Target<'_>,
+        index: FileRef,
+        notes: Vec<Notes>,
+        packs: Vec<PackRow>,
+    ) -> Result<VerifiedRelease, Error> {
         let (request, config) = (self.request, target.input.config);
-        let notes =
-            |(language, text): (&String, &Vec<u8>)| Notes { language: language.clone(), file: FileRef::of(text) };
         let release = Release {
             app: request.app.clone(),
             platform: target.input.platform.to_owned(),
@@ -247,7 +256,7 @@ impl Job<'_> {
             minimum_os: config.minimum_os.clone(),
             manifest: target.manifest,
             objects: index,
-            notes: self.notes.iter().map(notes).collect(),
+            notes,
             reads_pack: pack::FORMAT,
             packs,
         };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::{Cancel, Event, Progress};
 use lamplighter_client::source::HttpOptions;
@@ -91,6 +92,7 @@ impl World {
             tree: self.path(tree),
             state: None,
             http: HttpOptions::default(),
+            retry: RetryPolicy::default(),
             progress: notices.clone(),
             cancel: Cancel::default(),
         };

@@ -93,6 +93,9 @@ pub(crate) struct Network {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
+    /// Tell what is new, in this language; by default in that of LC_ALL, LC_MESSAGES or LANG.
+    #[arg(long, value_name = "LANG", num_args = 0..=1)]
+    pub(crate) notes: Option<Option<String>>,
     #[command(flatten)]
     pub(crate) network: Network,
 }

@@ -12,6 +12,7 @@ mod verify;
 use std::fs;
 
 use lamplighter_client::deploy::DeployReport;
+use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::Cancel;
 use lamplighter_client::source::{HttpOptions, Proxy};
@@ -61,7 +62,14 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let _ = ctrlc::set_handler(move || on_signal.cancel());
     let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
     let http = HttpOptions { proxy, ..HttpOptions::default() };
-    Config { tree: tree.tree, state: tree.state, http, progress: output.progress(), cancel }
+    Config {
+        tree: tree.tree,
+        state: tree.state,
+        http,
+        retry: RetryPolicy::default(),
+        progress: output.progress(),
+        cancel,
+    }
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {

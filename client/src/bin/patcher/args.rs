@@ -32,6 +32,10 @@ pub(crate) struct Args {
     /// Seconds to wait for the app in all, where nobody can be asked.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) give_up_after: u64,
+    /// Where to show what is done.
+    #[cfg(feature = "window")]
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) view: View,
     /// Say whether this program works here, and do nothing else.
     #[arg(long)]
     pub(crate) self_test: bool,
@@ -41,4 +45,16 @@ pub(crate) struct Args {
     /// Print results and errors only.
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+/// Where a patcher shows what it does.
+#[cfg(feature = "window")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum View {
+    /// In a window where there is a desktop, else on the terminal.
+    Auto,
+    /// In a window.
+    Window,
+    /// On the terminal.
+    Terminal,
 }

@@ -10,6 +10,8 @@ mod output;
 #[path = "../client/term.rs"]
 mod term;
 mod view;
+#[cfg(feature = "window")]
+mod window;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,8 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
-use lamplighter_client::patcher::{self, Job, Patience};
+use lamplighter_client::patcher::{self, Job, Patched, Patience};
 use lamplighter_client::progress::Cancel;
 use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{Config, Updater};
@@ -53,7 +56,14 @@ fn config(tree: PathBuf, args: &Args, output: &Output) -> Config {
     let on_signal = cancel.clone();
     // Without a handler Ctrl-C ends the program at once, which is safe as well.
     let _ = ctrlc::set_handler(move || on_signal.cancel());
-    Config { tree, state: args.state.clone(), http: HttpOptions::default(), progress: output.progress(), cancel }
+    Config {
+        tree,
+        state: args.state.clone(),
+        http: HttpOptions::default(),
+        retry: RetryPolicy::default(),
+        progress: output.progress(),
+        cancel,
+    }
 }
 
 fn patch(args: &Args, output: &Output) -> Result<Exit, Error> {
@@ -65,8 +75,7 @@ fn patch(args: &Args, output: &Output) -> Result<Exit, Error> {
     let job = Job { pid, app: app.clone(), new_version, arguments: args.arguments.clone() };
     let config = config(app, args, output);
     let patience = Patience { ask_after: Duration::from_secs(args.ask_after), ..Patience::default() };
-    let view = Arc::new(TerminalView::new(output, Duration::from_secs(args.give_up_after)));
-    let patched = patcher::run(&job, &config, &patience, &view)?;
+    let patched = run(job, config, patience, args, output)?;
     let text = match &patched.report {
         Some(report) => format!("updated to {} (build {})", report.version, report.build),
         None => "the update was finished already".to_owned(),
@@ -78,6 +87,47 @@ fn patch(args: &Args, output: &Output) -> Result<Exit, Error> {
     });
     output.result("patched", fields, &text);
     Ok(Exit::Done)
+}
+
+/// In a window where there is a desktop and nobody asked for something else; on the terminal otherwise.
+#[cfg(feature = "window")]
+fn run(job: Job, config: Config, patience: Patience, args: &Args, output: &Output) -> Result<Patched, Error> {
+    let wants_window = match args.view {
+        args::View::Auto => !args.json && !args.quiet && has_desktop(),
+        args::View::Window => true,
+        args::View::Terminal => false,
+    };
+    if !wants_window {
+        return in_terminal(&job, &config, &patience, args, output);
+    }
+    let title = job.app.file_name().map_or_else(|| "Update".into(), |name| format!("Updating {}", name.display()));
+    let cancel = config.cancel.clone();
+    window::run(&title, cancel, move |view| {
+        let config = Config { progress: view.clone(), ..config };
+        patcher::run(&job, &config, &patience, &view)
+    })
+}
+
+#[cfg(not(feature = "window"))]
+fn run(job: Job, config: Config, patience: Patience, args: &Args, output: &Output) -> Result<Patched, Error> {
+    in_terminal(&job, &config, &patience, args, output)
+}
+
+#[cfg(feature = "window")]
+fn has_desktop() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(any(windows, target_os = "macos")) || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY")
+}
+
+fn in_terminal(
+    job: &Job,
+    config: &Config,
+    patience: &Patience,
+    args: &Args,
+    output: &Output,
+) -> Result<Patched, Error> {
+    let view = Arc::new(TerminalView::new(output, Duration::from_secs(args.give_up_after)));
+    patcher::run(job, config, patience, &view)
 }
 
 fn uninstall(tree: PathBuf, args: &Args, output: &Output) -> Result<Exit, Error> {

@@ -1,0 +1,123 @@
+//! Asks a site: fetches what [`crate::trust`] wants to see until its verdict is final. Needs no tree.
+
+use std::sync::Arc;
+
+use crate::download::{Downloader, RetryPolicy};
+use crate::error::Error;
+use crate::format::head::HEAD_BYTES_MAX;
+use crate::format::layout;
+use crate::format::release::Release;
+use crate::format::root::{ROOT_BYTES_MAX, Root};
+use crate::format::settings::Settings;
+use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
+use crate::progress::{Cancel, Event, Phase, Progress};
+use crate::source::{self, HttpOptions, Source};
+use crate::trust::{self, Documents, Facts, Judgement, Need, Pin, Refusal, TrustState, Verdict};
+
+/// Fetches documents until the verdict on `facts` is final.
+///
+/// # Errors
+/// The site cannot be reached or is not to be trusted.
+pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn Progress) -> Result<Judgement, Error> {
+    progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
+    let mut documents = Documents::default();
+    loop {
+        let judgement = trust::judge(facts, &documents)?;
+        let Verdict::Need(need) = &judgement.verdict else {
+            warn_of_root(&judgement, progress);
+            return Ok(judgement);
+        };
+        match need {
+            Need::Head => {
+                documents.head = Some(downloader.document(&layout::head(facts.channel), HEAD_BYTES_MAX)?);
+            }
+            Need::Root(version) => match downloader.document(&layout::root(*version), ROOT_BYTES_MAX) {
+                Ok(bytes) => documents.roots.push(bytes),
+                Err(error) if error.is_not_found() => documents.roots_ended = true,
+                Err(error) => return Err(error.into()),
+            },
+            Need::Release { build, file } => {
+                let name = layout::release(*build, &facts.pin.platform);
+                documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
+            }
+        }
+    }
+}
+
+fn warn_of_root(judgement: &Judgement, progress: &dyn Progress) {
+    if let Some(expires) = judgement.root_expires {
+        let text = format!("the newest root expires at {expires}");
+        progress.event(Event::Notice { code: "root_expires", subject: "root", text: &text });
+    }
+}
+
+/// What is new in `release` for who has `installed`, in the language nearest to `language`; nothing if it has no notes.
+///
+/// Who has nothing installed is told of this build alone: nothing else is news to him.
+///
+/// # Errors
+/// The file cannot be fetched, or breaks the rules of its format.
+pub(crate) fn notes(
+    release: &Release,
+    installed: Option<u64>,
+    language: &str,
+    downloader: &Downloader,
+) -> Result<Vec<NotesSection>, Error> {
+    let Some(chosen) = notes::choose(release, language) else { return Ok(Vec::new()) };
+    let name = layout::notes(release.build, &release.platform, &chosen.language);
+    let broken = |source| Error::Notes { name: name.clone(), source };
+    if chosen.file.length > NOTES_BYTES_MAX {
+        return Err(broken(NotesError::TooLong { found: chosen.file.length }));
+    }
+    let file = downloader.exact(&name, chosen.file.length, &chosen.file.blake3)?;
+    notes::news(&file, installed.unwrap_or(release.build - 1), release.build).map_err(broken)
+}
+
+/// How sources are opened and used.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) http: HttpOptions,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) progress: Arc<dyn Progress>,
+    pub(crate) cancel: Cancel,
+}
+
+impl Network {
+    /// A downloader for `location` and its mirrors.
+    pub(crate) fn downloader(&self, location: &str, mirrors: &[String]) -> Result<Downloader, Error> {
+        let mut sources: Vec<Arc<dyn Source>> = vec![source::open(location, &self.http)?];
+        // One that cannot be opened is no reason to stop.
+        sources.extend(mirrors.iter().filter_map(|url| source::open(url, &self.http).ok()));
+        Ok(self.downloader_of(sources))
+    }
+
+    /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
+        let opened = source::open(location, &self.http);
+        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(source::Unreachable::new(location, error)))])
+    }
+
+    fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {
+        Downloader::new(sources, self.retry.clone(), self.cancel.clone(), self.progress.clone())
+    }
+}
+
+/// What a client that follows `settings` pins; `floor_build` is its own build, 0 for a program that is no app's.
+pub(crate) fn pin(settings: &Settings, root: Vec<u8>, floor_build: u64) -> Result<Pin, Refusal> {
+    // The pinned root cannot have been issued after this client was made: a lower bound of the time.
+    let parsed: Root = trust::pinned_root(&root)?;
+    Ok(Pin { app: settings.app.clone(), platform: settings.platform.clone(), root, floor_build, built: parsed.issued })
+}
+
+/// A state for an install that remembers nothing yet, with a private bucket of its own.
+pub(crate) fn fresh_state() -> TrustState {
+    let mut secret = [0; 16];
+    // Without randomness the install shares a bucket with others; nothing else depends on it.
+    let _ = getrandom::fill(&mut secret);
+    TrustState { rollout_secret: secret, ..TrustState::default() }
+}
+
+/// A verdict that asks for more, or for less, than the goal allows: unreachable, and an error rather than a panic.
+pub(crate) fn undecided() -> Error {
+    Error::Usage("the documents of the site lead to no decision".into())
+}
