@@ -1,8 +1,8 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
 use super::*;
-use crate::format::handover::Handover;
 use crate::consult::{self, Network, consult, fresh_state};
+use crate::format::handover::Handover;
 use crate::notes::NotesSection;
 use crate::trust::Judgement;
 
