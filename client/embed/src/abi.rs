@@ -15,6 +15,8 @@
 //! callback's `user` is kept during it. No panic leaves [`guarded`].
 
 #![allow(unsafe_code)]
+// The comments of the functions become the C header; what they ask of a caller is said once, above and in its head.
+#![allow(clippy::missing_safety_doc)]
 
 mod pointers;
 

@@ -1,7 +1,7 @@
 //! The launcher's decisions through the C interface: questions asked, answers taken.
 
-// A test of a C interface calls it as C does.
-#![allow(unsafe_code)]
+// A test of a C interface calls it as C does: all pointers are to locals of the right type, or wrong on purpose.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 use std::ffi::{CStr, CString, c_void};
 use std::fs;
