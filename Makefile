@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit e2e embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -11,8 +11,8 @@ all: lint test
 demo:
 	scripts/demo.sh
 
-## Every test: the crates' own, then the end-to-end run on real releases over nginx.
-test: setup-test unit e2e
+## Every test: the crates' own, the C library from four languages, then the end-to-end run on real releases over nginx.
+test: setup-test unit embed e2e
 
 unit:
 	$(CARGO) test --workspace --locked
@@ -20,6 +20,14 @@ unit:
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release
 	$(PYTHON) scripts/e2e.py
+
+## The C library in use: launchers in C, C#, Python and Node through the life of an app (client/examples).
+embed: setup-embed
+	$(PYTHON) scripts/embed.py
+
+## The launcher in C on Windows: built with mingw against the DLL, run under wine.
+embed-windows: setup-embed setup-windows
+	$(PYTHON) scripts/embed.py c-windows
 
 ## Clicks through the launcher's and the patcher's windows under Xvfb; `RECORD=1` keeps the pictures in docs/images/.
 screens: setup-screens
@@ -76,14 +84,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

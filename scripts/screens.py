@@ -87,7 +87,11 @@ class Window:
         return path
 
     def colours(self):
-        return int(self.tool("identify", "-format", "%k", str(self.picture("probe"))))
+        """Colours in the window; none while it is not on the screen yet."""
+        path = self.scratch / "probe.png"
+        path.unlink(missing_ok=True)
+        self.tool("import", "-window", self.id, str(path), codes=(0, 1))
+        return int(self.tool("identify", "-format", "%k", str(path))) if path.exists() else 0
 
     def click(self, x, y):
         self.tool("xdotool", "mousemove", "--window", self.id, str(x), str(y), "sleep", "0.2", "click", "1")
@@ -147,7 +151,7 @@ def click_through(scratch, environment):
         # The question comes once the site has answered; until then there is one line and a bar.
         window.wait(lambda: window.colours() > 60, "the question")
         pictures["launcher"] = window.picture("launcher")
-        window.click(50, 400)
+        window.click(50, 385)
         patcher = Window("Updating lantern", environment, scratch)
         patcher.move(0, 430)
         # Nobody has ended the launcher, so the patcher asks.

@@ -2,8 +2,7 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]
-#        groups: test lint compare bench screens windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -154,6 +153,17 @@ group_bench() {
     need_clang
 }
 
+# A screen without a desk, software drawing, and a hand on the mouse.
+group_screens() {
+    group_test
+    need Xvfb xvfb
+    need xdotool xdotool
+    need import imagemagick
+    for package in libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0; do
+        need_package "$package"
+    done
+}
+
 group_windows() {
     need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64-win32
     need wine wine
@@ -180,15 +190,17 @@ group_dist() {
     done
 }
 
-# A screen without a desk, software drawing, and a hand on the mouse.
-group_screens() {
+group_embed() {
     group_test
-    need Xvfb xvfb
-    need xdotool xdotool
-    need import imagemagick
-    for package in libgl1-mesa-dri libgl1 libegl1 libxkbcommon-x11-0; do
-        dpkg -s "$package" >/dev/null 2>&1 || missing_packages="$missing_packages $package"
-    done
+    need g++ g++
+    need readelf binutils
+    need mcs mono-mcs
+    need mono mono-runtime
+    need node nodejs
+    need npm npm
+    # The part of mono's class library that Func and Action are in is a package of its own.
+    [ -n "$(find /usr/lib/mono -name System.Core.dll 2>/dev/null | head -n 1)" ] ||
+        missing_packages="$missing_packages libmono-system-core4.0-cil"
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
@@ -203,11 +215,12 @@ for group in "${@:-all}"; do
         compare) group_compare ;;
         bench) group_bench ;;
         screens) group_screens ;;
+        embed) group_embed ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_lint; group_screens; group_aarch64; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, screens, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_embed; group_lint; group_screens; group_aarch64; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -16,7 +16,7 @@ FUNCTION_LINES_MAX = 70
 FORMATS = "client/src/format/"
 # Shared words of the formats; they have no bytes of their own to specify.
 NOT_FORMATS = {"client/src/format/text.rs", "client/src/format/digest.rs"}
-TEXT_SUFFIXES = {".rs", ".toml", ".md", ".py", ".sh", ".csv", ".txt", ".yml", ".json", ""}
+TEXT_SUFFIXES = {".rs", ".toml", ".md", ".py", ".sh", ".csv", ".txt", ".yml", ".json", ".c", ".h", ".cs", ".js", ""}
 
 # Written so that this file does not match itself.
 MACHINE_PATH = re.compile(r"(?<![\w.>\])}*/$-])/(?:[w]ork|[r]oot|[h]ome|[U]sers)/[\w.]")
@@ -27,6 +27,13 @@ UNFINISHED = re.compile(r"\b(?:todo|unimplemented)[!]|\b(?:TODO|FIXME|XXX|HACK)\
 PRINTS = re.compile(r"\b(?:e?print(?:ln)?|dbg)!|clippy::print_std")
 IO = re.compile(r"\bstd::(?:fs|net|process|env)\b|\breqwest::|\btempfile::")
 FUNCTION = re.compile(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |async )*fn (\w+)")
+NAMED_TEST = re.compile(r"`(\w+)(?:::(\w+|\*))?`")
+TEST_FOLDERS = ("client/tests", "publisher/tests", "client/src", "client/src/launch", "client/src/trust")
+# A piece of code in a document that says which tested file it is from.
+SNIPPET = re.compile(r"<!-- from (\S+) -->\n```\w*\n(.*?)\n```\n", re.S)
+# The one module that may have unsafe code; tests of it call it as a C program does.
+UNSAFE = "client/embed/src/abi.rs"
+UNSAFE_TESTS = "client/embed/tests/"
 MARKDOWN_LINK = re.compile(r"\[[^\]]*\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
 
 
@@ -54,6 +61,7 @@ class Tidy:
             self.check_python(path, text)
         if path.endswith(".md"):
             self.check_links(path, text)
+            self.check_snippets(path, text)
         if text.startswith("#!/bin/sh") or text.startswith("#!/bin/bash"):
             self.check_shell(path, text)
 
@@ -80,8 +88,10 @@ class Tidy:
         for number, line in enumerate(code, 1):
             if not may_print and PRINTS.search(line) and not line.lstrip().startswith("//"):
                 self.report(path, number, "only binaries print")
-            if path.startswith((FORMATS, "client/src/patch")) and IO.search(line):
+            if path.startswith((FORMATS, "client/src/patch/", "client/src/patch.rs")) and IO.search(line):
                 self.report(path, number, "formats and patches do no I/O")
+            if "allow(unsafe_code)" in line and path != UNSAFE and not path.startswith(UNSAFE_TESTS):
+                self.report(path, number, f"only {UNSAFE} has unsafe code")
             if path.startswith("client/") and "lamplighter_publisher" in line:
                 self.report(path, number, "the arrow goes from publisher to client only")
         self.check_functions(path, code)
@@ -125,12 +135,32 @@ class Tidy:
                 if not (REPOSITORY / path).parent.joinpath(destination).exists():
                     self.report(path, number, f"the link {destination} leads nowhere")
 
+    def check_named_tests(self, path="docs/flows.md"):
+        """Every test a table names exists: `file::test`, `file::*`, or the name of a module with tests."""
+        for number, line in enumerate((REPOSITORY / path).read_text().split("\n"), 1):
+            if not line.startswith("|"):
+                continue
+            for file, test in NAMED_TEST.findall(line.rsplit("|", 2)[1]):
+                places = [REPOSITORY / place / f"{file}.rs" for place in TEST_FOLDERS]
+                texts = [place.read_text() for place in places if place.exists()]
+                if not any("#[test]" in text and (test in ("", "*") or f"fn {test}(" in text) for text in texts):
+                    self.report(path, number, f"no test {file}::{test or '*'}")
+
+    def check_snippets(self, path, text):
+        for source, code in SNIPPET.findall(text):
+            if code not in (REPOSITORY / source).read_text(encoding="utf-8"):
+                line = text[: text.index(code)].count("\n") + 1
+                self.report(path, line, f"is not what {source} says")
+
     def check_manifests(self):
         client = (REPOSITORY / "client/Cargo.toml").read_text()
         if "lamplighter-publisher" in client:
             self.report("client/Cargo.toml", 1, "the arrow goes from publisher to client only")
         if 'unsafe_code = "forbid"' not in (REPOSITORY / "Cargo.toml").read_text():
             self.report("Cargo.toml", 1, "unsafe code is forbidden in the whole workspace")
+        embed = (REPOSITORY / "client/embed/Cargo.toml").read_text()
+        if 'unsafe_code = "deny"' not in embed:
+            self.report("client/embed/Cargo.toml", 1, "unsafe code is denied but where the C interface needs it")
         for manifest in sorted(set(REPOSITORY.glob("*/Cargo.toml")) - {REPOSITORY / "fuzz/Cargo.toml"}):
             if "[lints]\nworkspace = true" not in manifest.read_text():
                 self.report(manifest.relative_to(REPOSITORY), 1, "takes its lints from the workspace")
@@ -156,6 +186,7 @@ def main():
         if (REPOSITORY / path).is_file():
             tidy.check(path)
     tidy.check_manifests()
+    tidy.check_named_tests()
     for offence in tidy.offences:
         print(offence)
     if tidy.offences:

@@ -17,7 +17,7 @@ use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app, start};
-use lamplighter_client::notes::NotesSection;
+use lamplighter_client::notes::language_of;
 use lamplighter_client::progress::{Cancel, Silent};
 use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{Config, Updater};
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         eprintln!("usage: window_launcher TREE [ARGS]");
         return ExitCode::from(2);
     };
-    let shared = Arc::new(Shared { tree: tree.clone(), ..Shared::default() });
+    let shared = Arc::new(Shared::default());
     let worker = std::thread::spawn({
         let (shared, arguments) = (shared.clone(), arguments.collect::<Vec<_>>());
         move || {
@@ -67,8 +67,7 @@ fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result
         progress: Arc::new(Silent),
         cancel: Cancel::default(),
     };
-    let settings =
-        Settings { check_minimum: true, run_in_local: false, check_for_updates: true, resources: RESOURCES };
+    let settings = Settings { check_minimum: true, run_in_local: false, check_for_updates: true, resources: RESOURCES };
     let setup = Setup {
         config: config.clone(),
         settings,
@@ -78,6 +77,7 @@ fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result
         compiled_build: 0,
         program: None,
         arguments: arguments.to_vec(),
+        language: language(),
     };
     let host: Arc<dyn Host> = shared.clone();
     match as_app(&setup, &host)? {
@@ -100,12 +100,17 @@ fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result
     }
 }
 
+fn language() -> String {
+    let variable = |name| std::env::var(name).ok();
+    let (lc_all, lc_messages, lang) = (variable("LC_ALL"), variable("LC_MESSAGES"), variable("LANG"));
+    language_of(lc_all.as_deref(), lc_messages.as_deref(), lang.as_deref())
+}
+
 #[derive(Default)]
 struct Told {
     message: String,
     percent: Option<u8>,
     question: Option<Question>,
-    notes: Vec<NotesSection>,
     answer: Option<Answer>,
     ended: Option<Result<String, String>>,
 }
@@ -113,7 +118,6 @@ struct Told {
 /// What the working thread and the window share.
 #[derive(Default)]
 struct Shared {
-    tree: PathBuf,
     told: Mutex<Told>,
     answered: Condvar,
     context: Mutex<Option<egui::Context>>,
@@ -129,18 +133,6 @@ impl Shared {
             context.request_repaint();
         }
     }
-
-    fn notes(&self) -> Result<Vec<NotesSection>, Error> {
-        let config = Config {
-            tree: self.tree.clone(),
-            state: None,
-            http: HttpOptions::default(),
-            retry: RetryPolicy::default(),
-            progress: Arc::new(Silent),
-            cancel: Cancel::default(),
-        };
-        Updater::open(config)?.notes("en")
-    }
 }
 
 impl Host for Shared {
@@ -153,10 +145,8 @@ impl Host for Shared {
     }
 
     fn ask(&self, question: &Question) -> Answer {
-        // Without notes the question is still worth asking.
-        let notes = self.notes().unwrap_or_default();
         let mut told = self.told();
-        (told.question, told.notes, told.answer) = (Some(question.clone()), notes, None);
+        (told.question, told.answer) = (Some(question.clone()), None);
         self.repaint();
         loop {
             if let Some(answer) = told.answer.take() {
@@ -180,7 +170,7 @@ impl eframe::App for Window {
         egui::CentralPanel::default().show(ui, |ui| match (&told.ended, told.question.clone()) {
             (Some(ended), _) => close = show_end(ui, ended),
             (None, Some(question)) => {
-                if let Some(answer) = show_question(ui, &question, &told.notes) {
+                if let Some(answer) = show_question(ui, &question) {
                     told.answer = Some(answer);
                     shared.answered.notify_all();
                 }
@@ -206,7 +196,7 @@ fn show_end(ui: &mut egui::Ui, ended: &Result<String, String>) -> bool {
     ui.button("Close").clicked()
 }
 
-fn show_question(ui: &mut egui::Ui, question: &Question, notes: &[NotesSection]) -> Option<Answer> {
+fn show_question(ui: &mut egui::Ui, question: &Question) -> Option<Answer> {
     ui.heading(format!("Version {} is available", question.version));
     if let Some(installed) = &question.installed_version {
         ui.weak(format!("You have version {installed}."));
@@ -214,7 +204,7 @@ fn show_question(ui: &mut egui::Ui, question: &Question, notes: &[NotesSection])
     ui.add_space(8.0);
     let height = ui.available_height() - 40.0;
     egui::ScrollArea::vertical().max_height(height).auto_shrink([false, false]).show(ui, |ui| {
-        for section in notes {
+        for section in &question.notes {
             ui.label(egui::RichText::new(format!("Version {}", section.version)).strong().size(16.0));
             markdown(ui, &section.text);
             ui.add_space(8.0);

@@ -91,16 +91,16 @@ pub enum Error {
     NothingStaged { path: PathBuf },
     #[error("{path} has no earlier release to go back to: the installed one is confirmed, or is the first")]
     NoPrevious { path: PathBuf },
+    #[error("build {build} is not one file, which the program {path} could become")]
+    NotOneFile { build: u64, path: PathBuf },
+    #[error("{path} was changed by somebody else during its update, and was left so")]
+    ChangedMeanwhile { path: PathBuf },
     #[error("neither the new release nor the installed one in {path} has a patcher that works here")]
     NoPatcher { path: PathBuf },
     #[error("{what} is not what the app left for the patcher: expected {expected}, found {found}; nothing was changed")]
     Handover { what: &'static str, expected: String, found: String },
     #[error("{path} is still in use by process {}; the update is finished at the next start", list(pids))]
     StillRunning { path: PathBuf, pids: Vec<u32> },
-    #[error("build {build} is not one file, which the program {path} could become")]
-    NotOneFile { build: u64, path: PathBuf },
-    #[error("{path} was changed by somebody else during its update, and was left so")]
-    ChangedMeanwhile { path: PathBuf },
     #[error("{0}")]
     Usage(String),
     #[error("no pack leads from the installed release to build {build}, and nothing else was allowed")]
@@ -125,6 +125,24 @@ impl Error {
             },
             Self::Io { .. } => false,
             _ => true,
+        }
+    }
+
+    /// Stable name of the cause.
+    pub fn code(&self) -> &'static str {
+        if let Self::Refused(refusal) = self {
+            return refusal.code();
+        }
+        match self.class() {
+            Class::Other => "E_OTHER",
+            Class::Usage => "E_USAGE",
+            Class::Network => "E_NETWORK",
+            Class::NotTrusted => "E_CONTENT",
+            Class::Damaged => "E_DAMAGED",
+            Class::Disk => "E_DISK",
+            Class::Locked => "E_LOCKED",
+            Class::TooOld => "E_CLIENT_TOO_OLD",
+            Class::Cancelled => "E_CANCELLED",
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Class, Error};
 use crate::launch::{Action, Facts, Resources, Settings, decide};
+use crate::notes::NotesSection;
 use crate::process;
 use crate::tree::{Tree, TreeError};
 use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutcome, Start, Updater};
@@ -33,6 +34,8 @@ pub struct Question {
     pub installed_version: Option<String>,
     /// The app must be closed and started again for it.
     pub needs_restart: bool,
+    /// What is new since the installed build, newest first; empty if the release says nothing, or it could not be had.
+    pub notes: Vec<NotesSection>,
 }
 
 /// The user's answer.
@@ -85,6 +88,8 @@ pub struct Setup {
     pub program: Option<PathBuf>,
     /// What the app is started with.
     pub arguments: Vec<OsString>,
+    /// Language of release notes, such as `en` or `pt-br`.
+    pub language: String,
 }
 
 /// What the app does next.
@@ -249,6 +254,7 @@ impl<'a> Driver<'a> {
                 // Nothing is decided by it then.
                 Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
                 Err(Error::Tree(TreeError::NotATree { .. })) => Ok(None),
+                Err(error) if is_anothers(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
@@ -335,7 +341,9 @@ impl<'a> Driver<'a> {
         let offered = self.looked.as_ref().and_then(|looked| looked.offered.clone());
         let version = offered.map_or_else(String::new, |(_, version)| version);
         let installed_version = updater.status()?.installed.map(|release| release.version);
-        let question = Question { build, version, installed_version, needs_restart };
+        // Without notes the question is still worth asking.
+        let notes = updater.notes(&self.setup.language).unwrap_or_default();
+        let question = Question { build, version, installed_version, needs_restart, notes };
         match self.host.ask(&question) {
             Answer::Yes => Ok(true),
             Answer::Later => Ok(false),
@@ -415,6 +423,10 @@ impl<'a> Driver<'a> {
         let updater = match Updater::open(self.config(&self.home())) {
             // An app without a tree of ours has nothing to prove.
             Err(Error::NoSettings { .. }) => return Ok(Some(AsApp::Ready { start: Start::Plain })),
+            Err(error) if is_anothers(&error) => {
+                self.host.message("another user installed this app, and updates it", None);
+                return Ok(Some(AsApp::Ready { start: Start::Plain }));
+            }
             opened => opened?,
         };
         let counted = match updater.count_start() {
@@ -480,6 +492,11 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
         // In a read-only tree nothing is updated, and nothing keeps the app from running.
         _ => Ok(false),
     }
+}
+
+/// Whether the tree's state belongs to another user, who alone updates it; for all others the app just runs.
+fn is_anothers(error: &Error) -> bool {
+    matches!(error, Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Processes that run programs of a tree, for a launcher that wants to know before it starts one more.

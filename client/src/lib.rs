@@ -32,4 +32,5 @@ pub mod source;
 pub mod tree;
 pub mod trust;
 pub mod updater;
+pub mod watch;
 pub mod zlib;

@@ -20,6 +20,20 @@ pub enum Phase {
     Verify,
 }
 
+impl Phase {
+    /// Stable name, for output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Plan => "plan",
+            Self::Download => "download",
+            Self::Apply => "apply",
+            Self::Commit => "commit",
+            Self::Verify => "verify",
+        }
+    }
+}
+
 /// One report.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {

@@ -43,6 +43,7 @@ mod previous;
 mod programs;
 mod recover;
 pub mod scan;
+mod share;
 pub(crate) mod spelling;
 mod stage;
 mod transaction;

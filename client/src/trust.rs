@@ -28,6 +28,7 @@ use crate::format::signed::{SignedDocument, SignedError};
 use crate::format::text::Time;
 
 mod chain;
+mod idle;
 mod refusal;
 pub mod state;
 

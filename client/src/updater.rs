@@ -285,6 +285,11 @@ impl Updater {
         if self.launch_state()?.failed.contains(&release.release.build) {
             return Ok(Offered::Idle(Idle::FailedHere(release.release.build)));
         }
+        if let Some(kind) = self.tree.share() {
+            let text =
+                format!("this app lies on a network share ({kind}), where others may write; better is a local disk");
+            self.config.progress.event(Event::Notice { code: "network_share", subject: "", text: &text });
+        }
         let content =
             if judgement.mirrors.is_empty() { None } else { Some(self.downloader(from, &judgement.mirrors)?) };
         let downloader = content.unwrap_or(downloader);

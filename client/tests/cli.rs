@@ -151,6 +151,17 @@ fn results_and_events_come_as_json_lines() {
 }
 
 #[test]
+fn a_check_tells_news_where_there_are_any() {
+    let world = World::installed();
+    let said = world.expect(DONE, "check --tree tree --notes");
+    assert!(said.contains("2.0 (build 2) is available"), "{said}");
+    let said = world.expect(DONE, "--json check --tree tree --notes de");
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().expect("a line")).expect("an object");
+    assert_eq!((&last["build"], &last["notes"]), (&2.into(), &serde_json::json!([])), "the frozen releases have none");
+    world.expect(USAGE, "watch --tree tree --interval 6");
+}
+
+#[test]
 fn a_tree_without_state_is_adopted() {
     let world = World::installed();
     fs::remove_dir_all(world.path("tree/.lamplighter")).expect("removed");

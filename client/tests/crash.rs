@@ -8,6 +8,7 @@ mod tree;
 mod tree_fs;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ type Snapshot = BTreeMap<String, String>;
 struct Ends {
     old: Snapshot,
     new: Snapshot,
+    /// What the way back needs, by digest.
+    held: Vec<OsString>,
     calls: u64,
 }
 
@@ -42,7 +45,15 @@ fn ends() -> Ends {
     let site = Site::lived_in();
     let (old, control) = (site.snapshot(), Control::counting());
     update(&site.tree_on(faulty(&site, &control)), &old_release(), &new_release()).expect("an update");
-    Ends { old, new: site.snapshot(), calls: control.calls() }
+    Ends { old, new: site.snapshot(), held: held(&site), calls: control.calls() }
+}
+
+/// Contents of the release before that are kept.
+fn held(site: &Site) -> Vec<OsString> {
+    let entries = std::fs::read_dir(site.state().join("previous/content")).expect("listed");
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("entry").file_name()).collect();
+    names.sort();
+    names
 }
 
 /// Fails unless the tree is one of the two, with its record, all the user wrote, and nothing left over.
@@ -55,6 +66,11 @@ fn assert_whole(site: &Site, ends: &Ends, stamps: &[(u64, i64, i64)], context: &
     let installed = site.tree().record().expect("readable");
     let expected = record(&if is_new { new_release() } else { old_release() });
     assert_eq!(installed, Some(expected), "{context}: record");
+    if is_new {
+        let previous = site.tree().previous().expect("readable");
+        assert_eq!(previous, Some(record(&old_release())), "{context}: the way back");
+        assert_eq!(held(site), ends.held, "{context}: the way back");
+    }
     let contents = site.contents();
     for (name, text) in USER {
         assert!(contents.contains(text.as_bytes()), "{context}: {name} is lost");

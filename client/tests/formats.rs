@@ -10,6 +10,7 @@ use lamplighter_client::format::document::DocumentError;
 use lamplighter_client::format::head::Head;
 use lamplighter_client::format::journal::Journal;
 use lamplighter_client::format::manifest::Manifest;
+use lamplighter_client::format::notes;
 use lamplighter_client::format::objects::{ObjectsIndex, StoredObject, decode};
 use lamplighter_client::format::path::RelPath;
 use lamplighter_client::format::release::Release;
@@ -39,6 +40,7 @@ const FORMATS: &[Format] = &[
     Format { name: "head", shared: &["key.pub"], by_line: false, read: read_head },
     Format { name: "journal", shared: &[], by_line: false, read: read_journal },
     Format { name: "manifest", shared: &[], by_line: false, read: read_manifest },
+    Format { name: "notes", shared: &[], by_line: false, read: read_notes },
     Format { name: "object", shared: &[], by_line: false, read: read_object },
     Format { name: "objects", shared: &["manifest.csv"], by_line: false, read: read_objects },
     Format { name: "path", shared: &[], by_line: true, read: read_path },
@@ -94,6 +96,10 @@ fn read_journal(example: &Example<'_>) -> Result<Vec<u8>, String> {
 
 fn read_manifest(example: &Example<'_>) -> Result<Vec<u8>, String> {
     Manifest::parse(example.bytes).map(|manifest| manifest.to_bytes()).map_err(|e| e.to_string())
+}
+
+fn read_notes(example: &Example<'_>) -> Result<Vec<u8>, String> {
+    notes::parse(example.bytes).map(|sections| notes::to_bytes(&sections)).map_err(|e| e.to_string())
 }
 
 /// The index of the manifest that lies beside all examples.

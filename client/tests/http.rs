@@ -10,6 +10,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::time::Duration;
 use support::hostile::{Fault, Hostile};
+use support::proxy::Passing;
 use support::setting::{Setting, noise, quick_options, signed};
 use support::tls;
 
@@ -198,6 +199,17 @@ fn proxies_are_used_as_told() {
     // A proxy that refuses the tunnel to a secure site.
     proxy.always("*", Fault::Status(403));
     assert_eq!(read("https://example.org/", &options(proxy.url()), Kind::Content), Err("connect"));
+}
+
+#[test]
+fn a_secure_site_is_reached_through_a_tunnel() {
+    let proxy = Passing::to(tls::serve(tls::GOOD, b"secure"));
+    let trusting = HttpOptions { tls_extra_roots: vec![tls::CA.to_vec()], ..quick_options() };
+    let options = HttpOptions { proxy: Proxy::Url(proxy.url()), ..trusting };
+    // The certificate is for this address, of which the proxy makes another.
+    assert_eq!(read("https://127.0.0.1:9/", &options, Kind::Content), Ok(b"secure".to_vec()));
+    assert_eq!((proxy.tunnels(), proxy.plain()), (1, 0));
+    assert_eq!(read("https://example.org/", &options, Kind::Content), Err("tls"), "the proxy cannot pose as the site");
 }
 
 #[test]

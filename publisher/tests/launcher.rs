@@ -66,6 +66,7 @@ fn setup(app: &App, settings: Settings) -> Setup {
         compiled_build: 0,
         program: Some(app.world.path("launcher")),
         arguments: vec!["argument".into()],
+        language: "en".into(),
     }
 }
 

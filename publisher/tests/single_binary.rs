@@ -23,7 +23,7 @@ fn example() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let args = ["build", "-p", "lamplighter-client", "--example", "single_binary", "--message-format", "json"];
+        let args = ["build", "--locked", "--workspace", "--example", "single_binary", "--message-format", "json"];
         let built =
             Command::new(cargo).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

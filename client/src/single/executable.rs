@@ -49,7 +49,7 @@ pub(super) fn content_of(path: &Path) -> Result<FileRef, Error> {
 pub(super) fn replace(executable: &Path, new: NewFile, aside: &Path) -> Result<(), Error> {
     let replaced = if cfg!(windows) { swap(new.path(), executable, aside) } else { fs::rename(new.path(), executable) };
     replaced.map_err(|source| Error::Io { doing: "replace", path: executable.to_owned(), source })?;
-    new.is_gone();
+    new.took_its_place();
     flush_names(executable);
     Ok(())
 }

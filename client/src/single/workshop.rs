@@ -132,7 +132,7 @@ impl NewFile {
     }
 
     /// It was renamed, so there is nothing to remove.
-    pub(super) fn is_gone(mut self) {
+    pub(super) fn took_its_place(mut self) {
         self.0 = PathBuf::new();
     }
 }

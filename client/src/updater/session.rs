@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::consult::{self, Network, consult, fresh_state};
+use crate::download::Timing;
 use crate::format::handover::Handover;
 use crate::notes::NotesSection;
 use crate::trust::Judgement;
@@ -165,6 +166,11 @@ impl Updater {
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
     pub(super) fn patient_downloader(&self) -> Downloader {
         self.network().patient_downloader(&self.settings.site)
+    }
+
+    /// The clock downloads go by, and what asks to stop.
+    pub(crate) fn timing_and_cancel(&self) -> (Arc<dyn Timing>, Cancel) {
+        (self.config.retry.timing.clone(), self.config.cancel.clone())
     }
 
     fn network(&self) -> Network {

@@ -16,6 +16,9 @@
 //! Offsets in faults count bytes of the *answer's body*, but for [`Fault::Flip`], which names a byte of the file, so that
 //! it is wrong in whatever range is asked for.
 
+// Test programs of both crates take what they need.
+#![allow(dead_code, unreachable_pub)]
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -97,6 +100,9 @@ pub struct Hostile {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// Chooses how a request for a path is answered.
+pub type Attack = Box<dyn FnMut(&str) -> Fault + Send>;
+
 enum Files {
     Dir(PathBuf),
     Memory(Mutex<HashMap<String, Arc<Vec<u8>>>>),
@@ -105,6 +111,7 @@ enum Files {
 struct State {
     files: Files,
     scripts: Mutex<HashMap<String, Script>>,
+    attack: Mutex<Option<Attack>>,
     log: Mutex<Vec<Seen>>,
     sent_bytes: AtomicU64,
     connections: AtomicUsize,
@@ -139,6 +146,7 @@ impl Hostile {
         let state = Arc::new(State {
             files,
             scripts: Mutex::default(),
+            attack: Mutex::default(),
             log: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -172,9 +180,15 @@ impl Hostile {
         lock(&self.state.scripts).entry(path.into()).or_default().then = Some(fault);
     }
 
-    /// Forgets all scripts.
+    /// Every request that no script covers is answered as `attack` says.
+    pub fn attack(&self, attack: Attack) {
+        *lock(&self.state.attack) = Some(attack);
+    }
+
+    /// Forgets all scripts and the attack.
     pub fn behave(&self) {
         lock(&self.state.scripts).clear();
+        *lock(&self.state.attack) = None;
     }
 
     /// Replaces or adds a file of a server that holds its files in memory.
@@ -277,7 +291,9 @@ impl State {
     fn next_fault(&self, path: &str) -> Fault {
         let mut scripts = lock(&self.scripts);
         let key = if scripts.contains_key(path) { path } else { "*" };
-        let Some(script) = scripts.get_mut(key) else { return Fault::Honest };
+        let Some(script) = scripts.get_mut(key) else {
+            return lock(&self.attack).as_mut().map_or(Fault::Honest, |attack| attack(path));
+        };
         script.queue.pop_front().or_else(|| script.then.clone()).unwrap_or(Fault::Honest)
     }
 

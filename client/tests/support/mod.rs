@@ -6,6 +6,8 @@
 #[cfg(feature = "http")]
 pub mod hostile;
 #[cfg(feature = "http")]
+pub mod proxy;
+#[cfg(feature = "http")]
 pub mod setting;
 #[cfg(feature = "http")]
 pub mod tls;

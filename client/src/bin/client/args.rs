@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
+    /// Look for new releases from time to time and stage them: the next start of the app commits.
+    Watch(Watch),
     /// Compare every file of the tree with its manifest.
     Verify(Verify),
     /// Bring every file of the tree back to what its manifest says.
@@ -152,6 +155,34 @@ pub(crate) struct Launch {
     pub(crate) arguments: Vec<std::ffi::OsString>,
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Time between two rounds, such as 90s, 30m, 6h or 1d; a minute at least, and a fifth more or less by chance.
+    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Make one round and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_seconds = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 0,
+    };
+    let number = digits.parse::<u32>().ok().filter(|_| unit_seconds > 0);
+    let number = number.ok_or_else(|| "expected a number and s, m, h or d, such as 6h".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * unit_seconds))
 }
 
 #[derive(Debug, ClapArgs)]

@@ -8,6 +8,7 @@ mod launch;
 mod status;
 mod update;
 mod verify;
+mod watch;
 
 use std::fs;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Adopt(args) => adopt::run(args, output),
         Command::Check(args) => check::run(args, output),
         Command::Update(args) => update::run(args, output),
+        Command::Watch(args) => watch::run(args, output),
         Command::Verify(args) => verify::run(args, output),
         Command::Heal(args) => heal::run(args, output),
         Command::Launch(args) => launch::run(args, output),
@@ -132,29 +134,8 @@ fn report(output: &Output, event: &str, what: &str, report: &DeployReport) {
 
 /// Tells why there is nothing to install.
 fn report_idle(output: &Output, idle: &Idle) -> Exit {
-    let (code, text) = match idle {
-        Idle::UpToDate => ("up_to_date", "the newest release is installed".to_owned()),
-        Idle::NoReleaseForPlatform => ("no_release", "the channel has no release for this platform".into()),
-        Idle::BelowFloor { offered, floor } => {
-            ("below_floor", format!("the channel offers build {offered}, below {floor}; it waits for a newer one"))
-        }
-        Idle::Halted => ("halted", "the publisher has halted this channel".into()),
-        Idle::BadBuild(build) => ("bad_build", format!("the publisher has marked build {build} as bad")),
-        Idle::FailedHere(build) => {
-            ("failed_here", format!("build {build} was taken back on this machine; it waits for a newer one"))
-        }
-        Idle::NotYetRolledOut { bucket, permille } => (
-            "not_yet",
-            format!("this install is number {bucket} of 1000 in the roll-out, which has reached {permille}"),
-        ),
-        Idle::Stale { since } => {
-            ("stale", format!("what the site says has expired at {since}; the app still runs, and nothing is updated"))
-        }
-        Idle::RootExpired { since } => {
-            ("root_expired", format!("the newest known root has expired at {since}; the app still runs"))
-        }
-    };
-    output.result("idle", json!({"code": code, "text": text}), &text);
+    let text = idle.to_string();
+    output.result("idle", json!({"code": idle.code(), "text": text}), &text);
     match idle {
         Idle::Stale { .. } | Idle::RootExpired { .. } => Exit::Stale,
         _ => Exit::NothingToDo,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::progress::{Event, Progress, Silent};
+use lamplighter_client::tree::TreeError;
 use lamplighter_client::trust::Refusal;
 use lamplighter_client::updater::Updater;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
-use crate::term::{TerminalProgress, phase_name};
+use crate::term::TerminalProgress;
 
 /// The output of one run. Clones share the terminal.
 #[derive(Clone)]
@@ -64,7 +65,7 @@ impl Output {
     /// An error, with what to do about it.
     pub(crate) fn error(&self, error: &Error, exit: Exit) {
         self.finish();
-        let code = code(error);
+        let code = error.code();
         let hint = hint(error);
         if self.json {
             print_line("error", json!({"code": code, "exit": exit as u8, "text": error.to_string(), "hint": hint}));
@@ -90,7 +91,7 @@ impl Progress for JsonProgress {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Started { phase, total_bytes } => {
-                print_line("started", json!({"phase": phase_name(phase), "total_bytes": total_bytes}));
+                print_line("started", json!({"phase": phase.name(), "total_bytes": total_bytes}));
             }
             Event::Advanced { bytes } => print_line("advanced", json!({ "bytes": bytes })),
             Event::Notice { code, subject, text } => {
@@ -106,24 +107,6 @@ fn print_line(event: &str, mut fields: Value) {
     let _ = writeln!(std::io::stdout(), "{fields}");
 }
 
-/// Stable name of an error's cause.
-fn code(error: &Error) -> &'static str {
-    if let Error::Refused(refusal) = error {
-        return refusal.code();
-    }
-    match error.class() {
-        Class::Other => "E_OTHER",
-        Class::Usage => "E_USAGE",
-        Class::Network => "E_NETWORK",
-        Class::NotTrusted => "E_CONTENT",
-        Class::Damaged => "E_DAMAGED",
-        Class::Disk => "E_DISK",
-        Class::Locked => "E_LOCKED",
-        Class::TooOld => "E_CLIENT_TOO_OLD",
-        Class::Cancelled => "E_CANCELLED",
-    }
-}
-
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::Refused(Refusal::NotOurs { .. }) => {
@@ -132,6 +115,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Refused(Refusal::Wrong { .. }) => Some("compare --app, --channel and --platform with the publisher's"),
         Error::Refused(Refusal::Unsigned { .. }) => {
             Some("if this persists, the site or the network alters files; nothing was changed here")
+        }
+        Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("another user may have installed this app: that user updates it; everybody may start the app itself")
         }
         _ => match error.class() {
             Class::Network => Some("the app still runs; try again later"),

@@ -18,7 +18,7 @@ impl TerminalProgress {
     }
 
     fn start(&self, phase: Phase, total_bytes: u64) {
-        let name = phase_name(phase);
+        let name = phase.name();
         if !self.is_terminal {
             if total_bytes > 0 {
                 eprintln!("{name}: {}", bytes(total_bytes));
@@ -66,18 +66,6 @@ impl Progress for TerminalProgress {
                 }
             }
         }
-    }
-}
-
-/// Name of a phase in output.
-pub(crate) fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Check => "check",
-        Phase::Plan => "plan",
-        Phase::Download => "download",
-        Phase::Apply => "apply",
-        Phase::Commit => "commit",
-        Phase::Verify => "verify",
     }
 }
 

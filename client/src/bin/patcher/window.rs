@@ -190,7 +190,7 @@ impl eframe::App for Window {
         self.close_in_time(ui.ctx(), ended_well, close);
     }
 
-    fn on_exit(&mut self) {
+    fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
         let told = self.view.told();
         if told.ended.is_none() && !told.committing {
             self.view.cancel.cancel();
@@ -228,8 +228,11 @@ fn state(ui: &mut egui::Ui, told: &Told) {
         (_, 0) => 0.0,
         (_, total) => told.done_bytes as f32 / total as f32,
     };
-    let text = format!("{} of {}", bytes(told.done_bytes), bytes(told.total_bytes));
-    ui.add(egui::ProgressBar::new(part.min(1.0)).text(text));
+    let mut bar = egui::ProgressBar::new(part.min(1.0));
+    if told.total_bytes > 0 {
+        bar = bar.text(format!("{} of {}", bytes(told.done_bytes), bytes(told.total_bytes)));
+    }
+    ui.add(bar);
     if !told.plan.is_empty() {
         ui.weak(&told.plan);
     }

@@ -28,14 +28,14 @@ pub(super) fn run(args: Check, output: &Output) -> Result<Exit, Error> {
     }
 }
 
-fn own_language() -> String {
+pub(super) fn own_language() -> String {
     let set = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| std::env::var(name).ok());
     let [lc_all, lc_messages, lang] = set.each_ref().map(Option::as_deref);
     language_of(lc_all, lc_messages, lang)
 }
 
 /// Each section under its version, a blank line before it.
-fn in_text(notes: &[NotesSection]) -> String {
+pub(super) fn in_text(notes: &[NotesSection]) -> String {
     let section = |n: &NotesSection| format!("\n\n{} (build {})\n{}", n.version, n.build, n.text.trim_end());
     notes.iter().map(section).collect()
 }

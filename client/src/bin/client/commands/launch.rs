@@ -11,6 +11,7 @@ use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app,
 use lamplighter_client::updater::{Config, Start, Updater};
 use serde_json::json;
 
+use super::check::{in_text, own_language};
 use super::config;
 use crate::args::{Files, Launch};
 use crate::exit::Exit;
@@ -69,6 +70,7 @@ fn setup(args: &Launch, config: Config) -> Setup {
         compiled_build: 0,
         program: None,
         arguments: args.arguments.clone(),
+        language: own_language(),
     }
 }
 
@@ -137,14 +139,15 @@ impl Host for TerminalHost {
             return Answer::Yes;
         }
         let installed = question.installed_version.as_deref().unwrap_or("nothing");
-        let text = format!("{} (build {}) is available; you have {installed}", question.version, question.build);
+        let news = in_text(&question.notes);
+        let text = format!("{} (build {}) is available; you have {installed}{news}", question.version, question.build);
         if !self.asks {
             self.output.message(&text);
             return Answer::Later;
         }
         self.output.finish();
         let restart = if question.needs_restart { "; the app is restarted for it" } else { "" };
-        let _ = write!(std::io::stderr(), "{text}{restart}. Update now? [Y]es, [l]ater, [s]kip this version: ");
+        let _ = write!(std::io::stderr(), "{text}\n\nUpdate now{restart}? [Y]es, [l]ater, [s]kip this version: ");
         let mut line = String::new();
         let answered = std::io::stdin().read_line(&mut line).is_ok_and(|count| count > 0);
         match line.trim().to_ascii_lowercase().as_str() {

@@ -1,0 +1,256 @@
+//! Plain HTTP with somebody in between who alters, cuts off, replays and swaps what he likes, and sites that are spread over
+//! hosts nobody trusts.
+
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
+#[path = "support/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lamplighter_client::download::{RetryPolicy, Timing};
+use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
+use lamplighter_client::format::signed::SignedDocument;
+use lamplighter_client::source::{HttpOptions, Proxy};
+use lamplighter_client::updater::{Config, Outcome, Updater};
+use lamplighter_publisher::sign::{Role, Signers};
+
+use hostile::{Fault, Hostile};
+use world::{World, contents, done, noise};
+
+const HEAD: &str = "channels/stable.head";
+const UPDATES: u64 = 240;
+
+/// Waits pass at once.
+#[derive(Default)]
+struct Jumping(Mutex<Duration>);
+
+impl Timing for Jumping {
+    fn now(&self) -> Duration {
+        *self.0.lock().expect("no panic")
+    }
+    fn pause(&self, wait: Duration) {
+        *self.0.lock().expect("no panic") += wait;
+    }
+    fn chance_per_mille(&self) -> u32 {
+        500
+    }
+}
+
+/// Numbers that look random and are the same every time.
+struct Dice(blake3::OutputReader);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof())
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        (u64::from_le_bytes(bytes) % end as u64) as usize
+    }
+}
+
+/// Everything that was ever published, by name: what an attacker has copies of.
+type Loot = Vec<(String, Vec<u8>)>;
+
+/// Three releases, the heads of all three times, and a tree of each of the first two.
+fn three_releases() -> (World, Loot) {
+    let world = World::new();
+    let mut big = noise(1, 60_000);
+    let mut loot = Loot::new();
+    for build in 1..=3 {
+        big[build as usize * 1000] ^= 1;
+        let text = format!("build {build}\n").repeat(50);
+        let only_here = format!("only-in-{build}");
+        world.release(build, &[("app", text.as_bytes()), ("big.bin", &big), ("same", b"same"), (&only_here, b"x")]);
+        if build < 3 {
+            done(world.install(&format!("tree-{build}")));
+        }
+        loot.push((HEAD.into(), fs::read(world.site().join(HEAD)).expect("a head")));
+    }
+    loot.extend(contents(&world.site()).into_iter().filter(|(name, _)| !name.starts_with(".publisher")));
+    (world, loot)
+}
+
+/// One way in which the attacker answers a request for `path`.
+fn attack(dice: &mut Dice, loot: &Loot, path: &str) -> Fault {
+    let length = loot.iter().find(|(name, _)| name == path).map_or(1, |(_, bytes)| bytes.len().max(1));
+    let at = dice.below(length);
+    match dice.below(16) {
+        0 | 1 => Fault::Flip(at),
+        2 => Fault::CutAfter(at),
+        3 => Fault::CloseAfter(at),
+        4 => Fault::ResetAfter(at),
+        5 => Fault::Longer(1 + at),
+        6 => Fault::Trailing(1 + at),
+        // Another file of the same kind, or an older one of the same name: a replay.
+        7 | 8 => {
+            let kind = path.rsplit('/').next().unwrap_or(path);
+            let alike: Vec<_> =
+                loot.iter().filter(|(name, _)| name.ends_with(kind) || name.starts_with(&path[..4])).collect();
+            Fault::Other(alike[dice.below(alike.len().max(1)).min(alike.len() - 1)].1.clone())
+        }
+        9 => Fault::Other(loot[dice.below(loot.len())].1.clone()),
+        10 => Fault::Other(noise(at as u64, length)),
+        11 => Fault::Status([403, 404, 429, 500, 503][dice.below(5)]),
+        12 => Fault::WebPage,
+        13 => Fault::IgnoreRange,
+        14 => Fault::LaterPart(1 + dice.below(20)),
+        _ => Fault::Raw(noise(at as u64, 200)),
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.path().strip_prefix(from).expect("below"));
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).expect("made");
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+fn config(world: &World, tree: &str) -> Config {
+    let http = HttpOptions { proxy: Proxy::None, stall_timeout: Duration::from_secs(5), ..HttpOptions::default() };
+    let retry = RetryPolicy { timing: Arc::new(Jumping::default()), ..RetryPolicy::default() };
+    Config { http, retry, ..world.config(tree).0 }
+}
+
+/// Points a copy of an installed tree at `site`.
+fn tree_of(world: &World, from: &str, tree: &str, site: &str) {
+    copy(&world.path(from), &world.path(tree));
+    let settings = world.path(tree).join(".lamplighter/settings");
+    let text = fs::read_to_string(&settings).expect("settings");
+    let known = text.lines().find(|line| line.starts_with("site,")).expect("a site");
+    fs::write(&settings, text.replace(known, &format!("site,{site}"))).expect("written");
+}
+
+#[derive(Default)]
+struct Score {
+    under_attack: AtomicU64,
+    refused: AtomicU64,
+    altered_answers: Arc<AtomicU64>,
+}
+
+/// One update of a tree of its own, under attack and then not. Nothing but a whole release is ever seen, and none older than
+/// the one before.
+fn one_update(world: &World, loot: &Arc<Loot>, score: &Score, seed: u64) {
+    let server = Hostile::dir(&world.site());
+    let mut dice = Dice::new(seed);
+    let mut build = 1 + dice.below(2) as u64;
+    let (tree, per_mille) = (format!("attacked-{seed}"), 200 + dice.below(700));
+    tree_of(world, &format!("tree-{build}"), &tree, &server.url());
+    let released: BTreeMap<u64, _> = (1..=3).map(|b| (b, contents(&world.path(&format!("input-{b}"))))).collect();
+    let (altered, loot) = (score.altered_answers.clone(), loot.clone());
+    server.attack(Box::new(move |path| {
+        if dice.below(1000) >= per_mille {
+            return Fault::Honest;
+        }
+        altered.fetch_add(1, Ordering::Relaxed);
+        attack(&mut dice, &loot, path)
+    }));
+    for attempt in 0..4 {
+        let attacked = attempt < 3;
+        if !attacked {
+            server.behave();
+        }
+        let updater = Updater::open(config(world, &tree)).expect("an installed tree");
+        let outcome = updater.update(None);
+        let found = world.contents(&tree);
+        let holds = released.iter().find(|(_, content)| **content == found).map(|(build, _)| *build);
+        let Some(holds) = holds else { panic!("seed {seed}: no release after {outcome:?}: {:?}", names(&found)) };
+        assert!(holds >= build, "seed {seed}: from {build} to {holds}");
+        match outcome {
+            Ok(Outcome::Done(report)) => assert_eq!(report.build, holds, "seed {seed}"),
+            // An older head is shown to who has not seen the newer one, and what it offers is there.
+            Ok(Outcome::Idle(idle)) => assert!(attacked && holds == build, "seed {seed}: {idle:?}"),
+            Err(error) => {
+                assert!(attacked && holds == build, "seed {seed}: {error}");
+                score.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        build = holds;
+        if build == 3 {
+            score.under_attack.fetch_add(u64::from(attacked), Ordering::Relaxed);
+            fs::remove_dir_all(world.path(&tree)).expect("removed");
+            return;
+        }
+    }
+    panic!("seed {seed}: not updated in the end");
+}
+
+fn names(found: &BTreeMap<String, Vec<u8>>) -> Vec<&String> {
+    found.keys().collect()
+}
+
+#[test]
+fn who_sits_in_between_gets_no_wrong_byte_installed_and_cannot_stop_an_update_for_good() {
+    let (world, loot) = three_releases();
+    let (loot, score, next) = (Arc::new(loot), Score::default(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= UPDATES {
+                        return;
+                    }
+                    one_update(&world, &loot, &score, seed);
+                }
+            });
+        }
+    });
+    let [under_attack, refused, altered] =
+        [&score.under_attack, &score.refused, &*score.altered_answers].map(|n| n.load(Ordering::Relaxed));
+    let at_work = altered > 2 * UPDATES && refused > UPDATES / 10 && under_attack > UPDATES / 2;
+    let found =
+        format!("{UPDATES} updates, {under_attack} under attack; {refused} runs refused; {altered} answers altered");
+    assert!(at_work, "the attacker must be felt, and not be everywhere: {found}");
+}
+
+/// Signs the head of the channel anew, with `mirrors`.
+fn name_mirrors(world: &World, mirrors: Vec<String>) {
+    let path = world.site().join(HEAD);
+    let document = SignedDocument::split(&fs::read(&path).expect("a head"), HEAD_BYTES_MAX).expect("signed");
+    let head = Head::parse(&document.body).expect("a head");
+    let (issued, sequence) = (head.issued, head.sequence + 1);
+    let head = Head { mirrors, sequence, ..head };
+    let signers = Signers::load(Role::Channel, Some(&world.path("keys"))).expect("the channel's key");
+    fs::write(path, signers.sign(head.to_body(), HEAD, issued).to_bytes()).expect("written");
+}
+
+#[test]
+fn documents_and_content_may_come_from_different_hosts() {
+    let (world, _) = three_releases();
+    let downloads = world.path("downloads");
+    copy(&world.site(), &downloads);
+    fs::remove_dir_all(downloads.join("channels")).expect("removed");
+    let content = Hostile::dir(&downloads);
+    name_mirrors(&world, vec![content.url()]);
+    let site = Hostile::dir(&world.site());
+    for directory in ["objects", "packs"] {
+        fs::remove_dir_all(world.site().join(directory)).expect("removed");
+    }
+    tree_of(&world, "tree-1", "tree", &site.url());
+    done(Updater::open(config(&world, "tree")).expect("installed").update(None));
+    assert_eq!(world.contents("tree"), contents(&world.path("input-3")));
+    assert!(content.log().iter().any(|seen| seen.path.starts_with("packs/")), "content came from the other host");
+    assert!(site.log().iter().any(|seen| seen.path == HEAD) && content.log().iter().all(|seen| seen.path != HEAD));
+
+    // A download host that alters everything is of no use, and of no harm.
+    tree_of(&world, "tree-2", "other", &site.url());
+    content.attack(Box::new(|_| Fault::Flip(40)));
+    Updater::open(config(&world, "other")).expect("installed").update(None).expect_err("nothing true to be had");
+    assert_eq!(world.contents("other"), contents(&world.path("input-2")));
+    content.behave();
+    done(Updater::open(config(&world, "other")).expect("installed").update(None));
+    assert_eq!(world.contents("other"), contents(&world.path("input-3")));
+}
