@@ -14,6 +14,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bundle;
 use crate::error::{Class, Error};
 use crate::launch::{Action, Facts, Resources, Settings, decide};
 use crate::notes::NotesSection;
@@ -296,6 +297,9 @@ impl<'a> Driver<'a> {
     }
 
     fn look_at(&self, tree: &Path) -> Result<Looked, Error> {
+        if self.is_kept_from_updates(tree) {
+            return Ok(Looked::default());
+        }
         let updater = match (Updater::open(self.config(tree)), &self.setup.origin) {
             (Err(Error::NoSettings { .. }), Some(origin)) => Updater::for_origin(self.config(tree), origin)?,
             (opened, _) => opened?,
@@ -311,6 +315,16 @@ impl<'a> Driver<'a> {
         let offered = look.offered.map(|release| (release.build, release.version));
         let offered = offered.filter(|(build, _)| !skipped.contains(build));
         Ok(Looked { offered: offered.or(staged), minimum_build: look.minimum_build })
+    }
+
+    /// A bundle of macOS that the system shows from elsewhere, or from a disk image, cannot be updated where it is.
+    fn is_kept_from_updates(&self, tree: &Path) -> bool {
+        if tree.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("app")) {
+            return false;
+        }
+        let findings = bundle::findings(tree, &bundle::look(tree));
+        findings.iter().for_each(|finding| self.host.message(&finding.to_string(), None));
+        findings.iter().any(|finding| finding.prevents_update())
     }
 
     fn give_up(&mut self, build: Option<u64>, error: &Error) {

@@ -173,6 +173,22 @@ fn a_site_that_cannot_be_reached_keeps_nobody_from_running() {
 }
 
 #[test]
+fn a_bundle_that_macos_shows_from_elsewhere_runs_and_is_not_updated() {
+    let app = App::new();
+    app.release(1, "exit 0");
+    let tree = "AppTranslocation/8B2C/d/Lantern.app";
+    fs::create_dir_all(app.world.path(tree)).expect("made");
+    done(app.world.install(tree));
+    app.release(2, "exit 0");
+    let setup = Setup { config: app.world.config(tree).0, ..setup(&app, PLAIN) };
+    let host = Listener::saying(Answer::Yes);
+    assert!(matches!(run(&setup, &host), AsApp::Ready { .. }));
+    assert_eq!(app.world.open(tree).installed_build().expect("readable"), Some(1));
+    assert!(host.asked.lock().expect("no panic").is_empty());
+    assert!(!host.told.lock().expect("no panic").is_empty(), "the user hears why");
+}
+
+#[test]
 fn a_held_lock_and_a_build_below_the_minimum_are_told() {
     let app = App::new();
     app.release(1, "exit 0");
