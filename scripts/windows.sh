@@ -65,6 +65,8 @@ case $command in
     run) exec wine "$@" ;;
     test)
         set_up
+        # Half of the time of the build otherwise goes into what no debugger reads.
+        export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-false}"
         exec "$scripts/cross.sh" cargo "$target" test --locked -p lamplighter-client "$@"
         ;;
     *)

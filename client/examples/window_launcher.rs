@@ -7,6 +7,8 @@
 //! All decisions are the library's ([`lamplighter_client::launcher::as_app`]); this program only shows and asks. Copy it, and
 //! make it yours.
 
+#![allow(clippy::print_stderr)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;

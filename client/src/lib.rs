@@ -13,6 +13,7 @@
 //! * No path of a manifest reaches the disk except as [`format::path::RelPath`].
 //! * No byte from the network reaches a decoder before its signed hash has been checked.
 
+pub mod bundle;
 mod consult;
 pub mod deploy;
 pub mod download;

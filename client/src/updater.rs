@@ -273,7 +273,7 @@ impl Updater {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
         }
         let release = match judgement.verdict {
-            Verdict::Offer(release) => *release,
+            Verdict::Offer(release) => release,
             Verdict::Idle(idle) => {
                 if matches!(idle, Idle::Halted | Idle::BadBuild(_)) {
                     lock.discard_staging()?;
@@ -431,7 +431,7 @@ impl InstalledRecord {
 
 /// What a channel offers one tree.
 enum Offered {
-    Release { release: VerifiedRelease, base: Option<BaseRelease>, downloader: Downloader },
+    Release { release: Box<VerifiedRelease>, base: Option<BaseRelease>, downloader: Downloader },
     Idle(Idle),
 }
 

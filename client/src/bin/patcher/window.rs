@@ -12,7 +12,7 @@ use lamplighter_client::error::Error;
 use lamplighter_client::patcher::{Answer, Patched, Question, View};
 use lamplighter_client::progress::{Cancel, Event, Progress};
 
-use crate::term::{bytes, phase_name};
+use crate::term::bytes;
 
 /// Lines of the log that are shown.
 const LOG_LINES: usize = 200;
@@ -74,7 +74,7 @@ impl Progress for WindowView {
         let mut told = self.told();
         match event {
             Event::Started { phase, total_bytes } => {
-                phase_name(phase).clone_into(&mut told.phase);
+                phase.name().clone_into(&mut told.phase);
                 (told.done_bytes, told.total_bytes) = (0, total_bytes);
                 let line = told.phase.clone();
                 Self::log(&mut told, line);
