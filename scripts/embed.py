@@ -186,7 +186,9 @@ def c_windows(library, scratch):
     shutil.copy(pathlib.Path(built) / "debug" / "lamplighter.dll", place)
     source, program = EXAMPLES / "c" / "launcher.c", place / "launcher.exe"
     lab.run("x86_64-w64-mingw32-gcc", *c_flags(), source, place / "lamplighter.dll", "-o", program)
-    return Consumer([windows, "run", program], name=lambda path: "Z:" + str(path).replace("/", "\\"), has_modes=False)
+    # In the locale C wine cannot name files that are not ASCII.
+    env = {"LC_ALL": "C.UTF-8"}
+    return Consumer([windows, "run", program], env, name=lambda path: "Z:" + str(path).replace("/", "\\"), has_modes=False)
 
 
 def csharp(library, scratch):
