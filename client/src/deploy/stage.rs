@@ -122,7 +122,8 @@ impl<'a> Stage<'a> {
     /// Makes every file; they are durable when it returns. A file that cannot be made from the tree or the pack is fetched
     /// in full, alone.
     pub(super) fn fill(&mut self, target: &mut Target<'_>, base: Option<&BaseRelease>) -> Result<RouteTaken, Error> {
-        let planned_objects = self.sources.contains(&ContentSource::Objects);
+        let to_fetch = |(source, done): (&ContentSource, &bool)| *source == ContentSource::Objects && !done;
+        let planned_objects = self.sources.iter().zip(&self.done).any(to_fetch);
         let used_pack = self.sources.iter().any(|s| matches!(s, ContentSource::Unit(_)));
         self.fill_local(&target.manifest)?;
         if let (Some(pack), Some(base)) = (target.pack.as_mut(), base) {
