@@ -24,6 +24,10 @@ use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutco
 
 use progress::HostProgress;
 
+/// How long a held lock is looked at before it counts as held: a process that is just being started holds, for a moment, a
+/// copy of a lock its parent has let go of.
+const LOCK_GLANCE: Duration = Duration::from_millis(300);
+
 /// What a user is asked before an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -450,7 +454,11 @@ impl<'a> Driver<'a> {
         match counted {
             Start::GoBack => {
                 self.host.message("the new version did not start three times: going back to the one before", None);
-                updater.rollback()?;
+                if let Err(error) = updater.rollback() {
+                    // An app that may work this time is better than none.
+                    self.host.message(&format!("going back did not work, the app runs as it is: {error}"), None);
+                    return Ok(Some(AsApp::Ready { start: Start::Plain }));
+                }
                 if self.runs_in(&self.home()) { self.start_from(&self.home()).map(Some) } else { Ok(None) }
             }
             start => Ok(Some(AsApp::Ready { start })),
@@ -501,7 +509,7 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
     if !tree.state_dir().is_dir() {
         return Ok(false);
     }
-    match tree.lock(Duration::ZERO) {
+    match tree.lock(LOCK_GLANCE) {
         Err(TreeError::Locked { .. }) => Ok(true),
         // In a read-only tree nothing is updated, and nothing keeps the app from running.
         _ => Ok(false),

@@ -27,8 +27,10 @@ fn new() -> Release {
     vec![("app", Program("two")), ("lib/a", File("a")), ("lib/b", File("b, changed")), ("lib/new/c", File("c"))]
 }
 
+/// A program that another test starts holds a copy of every descriptor between fork and exec, and with it a lock that was
+/// let go of a moment ago; so this waits a little.
 fn lock(site: &Site) -> TreeLock {
-    site.tree().lock(Duration::ZERO).expect("free")
+    site.tree().lock(Duration::from_secs(2)).expect("free")
 }
 
 /// Commits the change of `app` alone, after `meddle` was called between planning and committing.

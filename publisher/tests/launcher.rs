@@ -108,6 +108,22 @@ fn a_release_that_fails_three_first_starts_gives_way_to_the_one_before() {
 }
 
 #[test]
+fn where_the_way_back_is_lost_the_app_still_runs() {
+    let app = App::new();
+    app.release(1, "exit 0");
+    done(app.world.install("tree"));
+    app.release(2, "exit 1");
+    for _ in 0..3 {
+        App::said(&app.launch(&["--yes"]), 1);
+    }
+    fs::remove_dir_all(app.world.path("tree/.lamplighter/previous/content")).expect("removed");
+    fs::rename(app.world.site(), app.world.path("gone")).expect("renamed");
+    let said = App::said(&app.launch(&[]), 1);
+    assert!(said.contains("going back did not work"), "{said}");
+    assert_eq!(app.world.open("tree").installed_build().expect("readable"), Some(2));
+}
+
+#[test]
 fn a_release_that_ends_well_once_is_confirmed() {
     let app = App::new();
     app.release(1, "exit 0");
