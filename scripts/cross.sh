@@ -94,16 +94,6 @@ use_debian_linker() {
     esac
 }
 
-# What zig lacks of macOS, unless there is an SDK, which cargo-zigbuild finds by SDKROOT.
-use_macos_stubs() {
-    case $1 in *-apple-darwin) ;; *) return 0 ;; esac
-    [ -z "${SDKROOT:-}" ] || return 0
-    stubs=$cross/macos-stubs
-    python3 scripts/macos_stubs.py "$stubs"
-    flags=$(variable "$1" RUSTFLAGS)
-    eval "export $flags=\"\${$flags:-} -L framework=$stubs/System/Library/Frameworks -L native=$stubs/usr/lib\""
-}
-
 # One folder a target, as one target's compiler need not be another's.
 use_target_dir() {
     export CARGO_TARGET_DIR="${CROSS_TARGET_DIR:-$PWD/target/cross}/$1"
@@ -134,7 +124,6 @@ case $command in
         triple=${target%%.*}
         use_toolchain "$triple"
         make_zig
-        use_macos_stubs "$triple"
         unset CARGO_BUILD_TARGET
         use_target_dir "$triple"
         PATH=$cross/zig/bin:$PATH

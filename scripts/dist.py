@@ -95,6 +95,8 @@ def library(packages):
 def build(platform, packages):
     """Builds for one platform with zig, or with mingw for Windows; gives the files made."""
     triple, suffix, library_files = PLATFORMS[platform]
+    if "macos" in platform and sys.platform != "darwin" and not os.environ.get("SDKROOT"):
+        raise Failed("needs Security, SystemConfiguration and CoreFoundation, which zig lacks; SDKROOT must name an SDK")
     names, found = programs(packages), library(packages)
     # One call for all: apart, most of what they depend on would be compiled twice.
     wanted = ["-p", "lamplighter-client", *(part for name in names for part in ("--bin", name))]
