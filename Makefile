@@ -52,9 +52,9 @@ test-windows: setup-windows
 test-aarch64: setup-aarch64
 	scripts/cross.sh cargo aarch64-unknown-linux-gnu test --locked -p lamplighter-client --lib --no-default-features $(TEST_ARGS)
 
-## The programs for every platform in dist/, checked, with digests, published as a site; `PLATFORMS="..."`: some of them;
-## `KEYS=DIR`: with these keys and not with ones for the occasion.
-dist: setup-dist
+## The programs for every platform in dist/, checked, with digests, published as a site and installed from it;
+## `PLATFORMS="..."`: these, and it is a failure if one cannot be built; `KEYS=DIR`: with these keys, not throw-away ones.
+dist: setup-dist setup-windows
 	$(PYTHON) scripts/dist.py $(if $(KEYS),--keys $(KEYS)) $(PLATFORMS)
 
 ## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: an hour or two. `SHORT=1`: one pair, minutes;

@@ -3,10 +3,13 @@
 
 usage: scripts/dist.py [--keys DIR] [--version TEXT] [--build N] [PLATFORM...]       (`make dist`)
 
-Leaves dist/<platform>/ with the programs and the C library (where client/embed is a crate), stripped; dist/SHA256SUMS and
-dist/BLAKE3SUMS over all of them; and dist/site, a site that offers them on the channel `stable`. Without --keys the site is
-signed with keys made for the occasion, in dist/keys. Fails if a binary asks for a library or a version of glibc that not
-every supported system has.
+Leaves dist/<platform>/ with the programs and the C library, stripped; dist/SHA256SUMS and dist/B3SUMS over all of them; and
+dist/site, a site that offers them on the channel `stable`. Without --keys the site is signed with keys made for the
+occasion, in dist/keys. A binary that asks for a library or a version of glibc that not every supported system has counts as
+not built. Programs are started where this system, wine or qemu can, and then one platform is installed from the site.
+
+A platform that could not be built is named with its reason and left out of the site. That is a failure for a platform
+asked for by name, and where nothing was built at all.
 """
 
 import argparse
@@ -51,10 +54,22 @@ LIBRARIES = {
 }
 
 
+# How a program of a platform is started here; {} stands for the repository.
+RUNNERS = {
+    "windows-x86_64": ["{}/scripts/windows.sh", "run"],
+    "linux-x86_64": [],
+    "linux-aarch64": ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"],
+}
+
+
+class Failed(Exception):
+    """Why something was not built."""
+
+
 def run(*command, **options):
     done = subprocess.run([str(part) for part in command], cwd=REPOSITORY, **options)
     if done.returncode:
-        sys.exit(f"dist: {' '.join(str(part) for part in command)}: exit code {done.returncode}")
+        raise Failed(f"{' '.join(str(part) for part in command)}: exit code {done.returncode}")
     return done.stdout
 
 
@@ -80,8 +95,12 @@ def library(packages):
 def build(platform, packages):
     """Builds for one platform with zig, or with mingw for Windows; gives the files made."""
     triple, suffix, library_files = PLATFORMS[platform]
-    names = programs(packages)
+    if "macos" in platform and sys.platform != "darwin" and not os.environ.get("SDKROOT"):
+        raise Failed("needs Security, SystemConfiguration and CoreFoundation, which zig lacks; SDKROOT must name an SDK")
+    names, found = programs(packages), library(packages)
+    # One call for all: apart, most of what they depend on would be compiled twice.
     wanted = ["-p", "lamplighter-client", *(part for name in names for part in ("--bin", name))]
+    wanted += ["-p", found[0], "--lib"] if found else []
     command = [CROSS, "cargo", triple, "build"] if "windows" in platform else [CROSS, "zig", triple, "zigbuild"]
     # As small as stripping makes it; what is left out is of use to a debugger alone.
     environment = {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "symbols"}
@@ -89,9 +108,7 @@ def build(platform, packages):
     made = run(CROSS, "dir", triple.split(".")[0], stdout=subprocess.PIPE, text=True).strip()
     made = pathlib.Path(made) / "release"
     files = [made / f"{name}{suffix}" for name in names]
-    found = library(packages)
     if found:
-        run(*command, "--release", "--locked", "-p", found[0], env=environment)
         files += [made / pattern.format(found[1]) for pattern in library_files]
         files += sorted((found[2] / "include").glob("*.h"))
     return files
@@ -106,7 +123,7 @@ def collect(platform, files):
         if file.exists():
             shutil.copy2(file, folder / file.name)
         elif not file.name.endswith(".dll.a"):
-            sys.exit(f"dist: {file} was not built")
+            raise Failed(f"{file} was not built")
     for document in ("LICENSE-MIT", "LICENSE-APACHE"):
         shutil.copy2(REPOSITORY / document, folder / document)
     return folder
@@ -130,7 +147,7 @@ def needed_libraries(system, file):
 def macho_libraries(data):
     """Load commands of a 64-bit Mach-O file that name a library."""
     if data[:4] != b"\xcf\xfa\xed\xfe":
-        sys.exit("dist: not a 64-bit Mach-O file")
+        raise Failed("not a 64-bit Mach-O file")
     count, at, names = int.from_bytes(data[16:20], "little"), 32, []
     for _ in range(count):
         kind, length = (int.from_bytes(data[at + i : at + i + 4], "little") for i in (0, 4))
@@ -150,15 +167,35 @@ def check(platform, folder):
         needed = needed_libraries(system, file)
         strange = [name for name in needed if not LIBRARIES[system].fullmatch(name)]
         if strange:
-            sys.exit(f"dist: {platform}/{file.name} needs {', '.join(strange)}, which is not on every system")
+            raise Failed(f"{file.name} needs {', '.join(strange)}, which is not on every system")
         said = f"{platform}/{file.name}: {file.stat().st_size} bytes, needs {' '.join(needed) or 'nothing'}"
         if system == "linux":
             versions = glibc_versions(run("readelf", "-V", "-W", file, stdout=subprocess.PIPE, text=True))
             newest = max(versions, default=(0,))
             if newest > GLIBC_MAX:
-                sys.exit(f"dist: {platform}/{file.name} asks for glibc {'.'.join(map(str, newest))}")
+                raise Failed(f"{file.name} asks for glibc {'.'.join(map(str, newest))}")
             said += f", glibc {'.'.join(map(str, newest))}"
-        print(said)
+        print(said, flush=True)
+
+
+def can_start(platform):
+    runner = RUNNERS.get(platform)
+    if runner:
+        return shutil.which(runner[0].format(REPOSITORY)) is not None
+    host = os.uname()
+    return runner is not None and platform == f"{host.sysname.lower()}-{host.machine}"
+
+
+def start(platform, folder):
+    """Starts the programs as far as they can be here: what is printed was seen to run."""
+    if not can_start(platform):
+        print(f"{platform}: not started, nothing here runs it")
+        return
+    runner, suffix = RUNNERS[platform], PLATFORMS[platform][1]
+    for program, argument in (("client", "--version"), ("patcher", "--self-test")):
+        command = [*(part.format(REPOSITORY) for part in runner), folder / f"{program}{suffix}", argument]
+        said = run(*command, stdout=subprocess.PIPE, text=True).strip()
+        print(f"{platform}/{program}{suffix} {argument}: {said}", flush=True)
 
 
 def write_digests(platforms):
@@ -167,7 +204,7 @@ def write_digests(platforms):
     sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     (DIST / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in zip(sums, names)))
     done = subprocess.run(["b3sum", *names], cwd=DIST, check=True, stdout=subprocess.PIPE, text=True)
-    (DIST / "BLAKE3SUMS").write_text(done.stdout)
+    (DIST / "B3SUMS").write_text(done.stdout)
 
 
 def publish(platforms, options, packages):
@@ -188,6 +225,35 @@ def publish(platforms, options, packages):
     run(publisher, "verify", "--site", site)
 
 
+def prove(platform, site):
+    """Installs one platform from the site with its own client, and compares: nothing may be missing or differ."""
+    runner = [part.format(REPOSITORY) for part in RUNNERS[platform]]
+    client = DIST / platform / f"client{PLATFORMS[platform][1]}"
+    tree = DIST / "installed"
+    shutil.rmtree(tree, ignore_errors=True)
+    origin = ["--site", site, "--root", site / "root/1.root", "--app", APP, "--channel", "stable"]
+    run(*runner, client, "--quiet", "install", *origin, "--platform", platform, "--tree", tree)
+    run("diff", "-r", "--exclude", ".lamplighter", DIST / platform, tree)
+    start(platform, tree)
+    shutil.rmtree(tree)
+    print(f"dist: {platform} installed from the site with its own client, equal to what was published")
+
+
+def build_all(platforms, packages):
+    """Gives the platforms that were built; says why the others were not."""
+    built = []
+    for platform in platforms:
+        try:
+            folder = collect(platform, build(platform, packages))
+            check(platform, folder)
+            start(platform, folder)
+            built.append(platform)
+        except Failed as reason:
+            shutil.rmtree(DIST / platform, ignore_errors=True)
+            print(f"dist: NOT BUILT: {platform}: {reason}", file=sys.stderr, flush=True)
+    return built
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--keys", type=pathlib.Path, help="directory with the secret keys to sign with")
@@ -198,14 +264,20 @@ def main():
     unknown = set(options.platforms) - set(PLATFORMS)
     if unknown:
         parser.error(f"unknown platform: {', '.join(sorted(unknown))}")
-    platforms, packages = options.platforms or list(PLATFORMS), metadata()
-    for platform in platforms:
-        folder = collect(platform, build(platform, packages))
-        check(platform, folder)
-    write_digests(platforms)
-    publish(platforms, options, packages)
-    print(f"dist: {len(platforms)} platforms in {DIST.relative_to(REPOSITORY)}/, and a site of them")
+    packages = metadata()
+    built = build_all(options.platforms or list(PLATFORMS), packages)
+    missing = [platform for platform in options.platforms if platform not in built]
+    if missing or not built:
+        raise Failed(f"not built: {', '.join(missing) or 'any platform'}; no site was made")
+    write_digests(built)
+    publish(built, options, packages)
+    if "linux-x86_64" in built and can_start("linux-x86_64"):
+        prove("linux-x86_64", DIST / "site")
+    print(f"dist: {', '.join(built)} in {DIST.relative_to(REPOSITORY)}/, and a site of them")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as reason:
+        sys.exit(f"dist: {reason}")

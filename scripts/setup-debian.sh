@@ -181,11 +181,12 @@ group_aarch64() {
 # zig itself comes with pip, into the folder of scripts/cross.sh.
 group_dist() {
     group_windows
+    group_aarch64
     need python3 python3
     python3 -c 'import ensurepip' >/dev/null 2>&1 || missing_packages="$missing_packages python3-venv"
     need readelf binutils
     need b3sum b3sum
-    for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-apple-darwin; do
+    for target in aarch64-apple-darwin x86_64-apple-darwin; do
         need_std "$target"
     done
 }
@@ -219,7 +220,7 @@ for group in "${@:-all}"; do
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_embed; group_lint; group_screens; group_aarch64; group_dist ;;
+        all) group_bench; group_embed; group_lint; group_screens; group_dist ;;
         *) say "unknown group $group: test, lint, compare, bench, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
