@@ -123,6 +123,21 @@ class Case:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen([WINDOWS, "run", self.tree / program, *arguments], env=env, **quiet)
 
+    def start_staying(self):
+        """Starts the app of build 1, which runs until `let_go`."""
+        staying = self.start("app.exe", "until", dos(self.dir / "go"))
+        self.expect_log(line(1, "until", dos(self.dir / "go")))
+        return staying
+
+    def let_go(self, staying):
+        (self.dir / "go").touch()
+        staying.wait(WAIT_S)
+
+    def expect_no_trash(self):
+        """Old programs that ran are moved to the trash, which the next start empties."""
+        left = [path.name for path in self.state("trash").rglob("*")] if self.state("trash").exists() else []
+        self.world.check("the next start removes the programs that ran", not left, left)
+
     def expect_log(self, text):
         until = time.monotonic() + WAIT_S
         while text not in self.log() and time.monotonic() < until:
@@ -169,34 +184,33 @@ def line(build, *arguments):
 
 def patched(world):
     case = Case(world, "patcher", files(world, 1), files(world, 2))
-    staying = case.start("app.exe", "stay", "6000")
-    case.expect_log(line(1, "stay", "6000"))
+    staying = case.start_staying()
     long = "y" * 30_000
     done = case.launch("--", *ODD, long)
     world.check("the launcher hands over", "patcher" in done.stdout + done.stderr, str(done))
     world.check("nothing changes while the app runs", staying.poll() is None and not case.difference(1), case.difference(1))
-    staying.wait()
+    case.let_go(staying)
     case.expect_log(line(2, *ODD, long))
     case.expect_tree(2)
     case.launch("--", "again")
     case.expect_log(line(2, "again"))
-    left = [name for name in ("trash", "journal", "handover") if case.state(name).exists()]
-    world.check("the next start leaves nothing of the old programs", not left, left)
+    left = [name for name in ("journal", "handover") if case.state(name).exists()]
+    world.check("nothing is left to be done", not left, left)
+    case.expect_no_trash()
 
 
 def running(world):
     """The launcher is replaced by itself, while the app of the old version runs, too."""
     case = Case(world, "running", files(world, 1, patcher=None), files(world, 2, patcher=None))
-    staying = case.start("app.exe", "stay", "8000")
-    case.expect_log(line(1, "stay", "8000"))
+    staying = case.start_staying()
     case.launch("--", "x")
     world.check("the old app still runs", staying.poll() is None)
     case.expect_log(line(2, "x"))
     case.expect_tree(2)
-    staying.wait()
+    case.let_go(staying)
     case.launch("--", "y")
     case.expect_log(line(2, "y"))
-    world.check("the next start removes what ran", not case.state("trash").exists())
+    case.expect_no_trash()
 
 
 def bad_patcher(world):

@@ -3,7 +3,7 @@
  *
  * Appends `<build><argument><argument>...` and a newline to the file the variable APP_LOG names, in UTF-8. Its build is the
  * text between the last `<` and `>` of its own file, which a test appends: so no build is compiled twice.
- * Started with the arguments `stay` and a number, it runs on for as many milliseconds.
+ * Started with the arguments `until` and a path, it runs on until there is something at that path, ten minutes at most.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +48,7 @@ int wmain(int count, wchar_t **arguments)
         fputs("\n", log);
         fclose(log);
     }
-    if (count > 2 && wcscmp(arguments[1], L"stay") == 0) Sleep((DWORD)_wtoi(arguments[2]));
+    if (count > 2 && wcscmp(arguments[1], L"until") == 0)
+        for (int n = 0; n < 12000 && GetFileAttributesW(arguments[2]) == INVALID_FILE_ATTRIBUTES; n++) Sleep(50);
     return 0;
 }
