@@ -32,11 +32,11 @@ impl Updater {
     /// The lock is held; a damaged record; what the system says.
     pub fn count_start(&self) -> Result<Start, Error> {
         // An app in a read-only place is not to be kept from running by its own launcher.
-        if self.tree.previous()?.is_none() && !self.tree.is_in_transaction()? {
+        if !self.tree.has_previous()? && !self.tree.is_in_transaction()? {
             return Ok(Start::Plain);
         }
         let lock = self.begin()?;
-        if self.tree.previous()?.is_none() {
+        if !self.tree.has_previous()? {
             return Ok(Start::Plain);
         }
         let Some(record) = self.record(&self.state()?)? else { return Ok(Start::Plain) };
@@ -55,7 +55,7 @@ impl Updater {
     /// # Errors
     /// The lock is held; what the system says.
     pub fn confirm_healthy(&self) -> Result<(), Error> {
-        if self.tree.previous()?.is_none() {
+        if !self.tree.has_previous()? {
             return Ok(());
         }
         let lock = self.begin()?;
