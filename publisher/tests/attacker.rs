@@ -8,11 +8,11 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamplighter_client::download::{RetryPolicy, Timing};
+use lamplighter_client::download::{JumpingTiming, RetryPolicy};
 use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
 use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::source::{HttpOptions, Proxy};
@@ -24,22 +24,6 @@ use world::{World, contents, done, noise};
 
 const HEAD: &str = "channels/stable.head";
 const UPDATES: u64 = 240;
-
-/// Waits pass at once.
-#[derive(Default)]
-struct Jumping(Mutex<Duration>);
-
-impl Timing for Jumping {
-    fn now(&self) -> Duration {
-        *self.0.lock().expect("no panic")
-    }
-    fn pause(&self, wait: Duration) {
-        *self.0.lock().expect("no panic") += wait;
-    }
-    fn chance_per_mille(&self) -> u32 {
-        500
-    }
-}
 
 /// Numbers that look random and are the same every time.
 struct Dice(blake3::OutputReader);
@@ -120,7 +104,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 fn config(world: &World, tree: &str) -> Config {
     let http = HttpOptions { proxy: Proxy::None, stall_timeout: Duration::from_secs(5), ..HttpOptions::default() };
-    let retry = RetryPolicy { timing: Arc::new(Jumping::default()), ..RetryPolicy::default() };
+    let retry = RetryPolicy { timing: Arc::new(JumpingTiming::default()), ..RetryPolicy::default() };
     Config { http, retry, ..world.config(tree).0 }
 }
 
