@@ -97,6 +97,23 @@ pub struct Setup {
     pub language: String,
 }
 
+impl Setup {
+    /// An app that runs where it is installed, with its own resources, started without arguments.
+    pub fn new(config: Config, settings: Settings) -> Self {
+        Self {
+            config,
+            settings,
+            local: None,
+            origin: None,
+            resources: None,
+            compiled_build: 0,
+            program: None,
+            arguments: Vec::new(),
+            language: "en".to_owned(),
+        }
+    }
+}
+
 /// What the app does next.
 #[derive(Debug)]
 pub enum AsApp {

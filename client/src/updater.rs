@@ -26,7 +26,7 @@ use crate::format::release::{RELEASE_BYTES_MAX, Release};
 use crate::format::settings::Settings;
 use crate::format::text::Time;
 use crate::notes::NotesSection;
-use crate::progress::{Cancel, Event, Phase, Progress};
+use crate::progress::{Cancel, Event, Phase, Progress, Silent};
 use crate::source::HttpOptions;
 use crate::tree::scan::{self, Depth, Finding, Found};
 use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
@@ -66,6 +66,20 @@ pub struct Config {
     pub cancel: Cancel,
 }
 
+impl Config {
+    /// The tree `tree` with all else as usual: the proxy of the environment, the protocol's patience, no reports.
+    pub fn new(tree: impl Into<PathBuf>) -> Self {
+        Self {
+            tree: tree.into(),
+            state: None,
+            http: HttpOptions::default(),
+            retry: RetryPolicy::default(),
+            progress: Arc::new(Silent),
+            cancel: Cancel::default(),
+        }
+    }
+}
+
 /// What a tree is to be a tree of.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -79,6 +93,13 @@ pub struct Origin {
     pub platform: String,
     /// The root document to pin, whole.
     pub root: Vec<u8>,
+}
+
+impl Origin {
+    /// Platform token of this machine, as releases are named by default.
+    pub fn host_platform() -> String {
+        format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+    }
 }
 
 /// A tree and its site.
