@@ -11,10 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 
-use lamplighter_client::download::RetryPolicy;
-use lamplighter_client::progress::{Cancel, Silent};
 use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Updater};
 use lamplighter_client::watch::{WatchEvent, WatchOptions};
@@ -59,14 +56,8 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        Config {
-            tree: self.path("tree"),
-            state: None,
-            http: HttpOptions { proxy: Proxy::None, ..HttpOptions::default() },
-            retry: RetryPolicy::default(),
-            progress: Arc::new(Silent),
-            cancel: Cancel::default(),
-        }
+        let http = HttpOptions { proxy: Proxy::None, ..HttpOptions::default() };
+        Config { http, ..Config::new(self.path("tree")) }
     }
 
     /// Files of the tree, with their content and time of change.

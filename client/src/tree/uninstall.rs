@@ -3,7 +3,7 @@
 //! What the user wrote stays: files no manifest lists, listed files that were edited, and what was kept aside. The record
 //! goes last, so an uninstallation that was cut off is finished by the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -58,13 +58,13 @@ impl TreeLock {
     /// Entries of directories that should have gone.
     fn what_is_left_in(&self, rows: &[&Row]) -> Result<Vec<PathBuf>, TreeError> {
         let mut left = Vec::new();
+        let listed: HashSet<Place> = rows.iter().map(|row| Place::tree(&row.path)).collect();
         for directory in directories(rows) {
             if self.fs().metadata(&directory)?.is_some_and(|m| m.kind == FileKind::Directory) {
                 for name in self.fs().list(&directory)? {
                     let at = directory.entry(name);
                     let is_file = self.fs().metadata(&at)?.is_some_and(|m| m.kind != FileKind::Directory);
-                    let listed = rows.iter().any(|row| Place::tree(&row.path) == at);
-                    if is_file && !listed {
+                    if is_file && !listed.contains(&at) {
                         left.push(self.root().join(at.path()));
                     }
                 }
