@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fs::{self, FileKind, Fs, FsError, Place};
 use super::scan::{self, Depth, Finding};
@@ -38,7 +38,9 @@ impl TreeLock {
             match (&row.kind, finding) {
                 (Kind::Directory, _) | (_, Finding::Missing) => {}
                 (_, Finding::Intact | Finding::WrongMode) => {
-                    remove(fs, &Place::tree(&row.path))?;
+                    if !removes_itself(&self.root().join(row.path.to_path()), self.root()) {
+                        remove(fs, &Place::tree(&row.path))?;
+                    }
                     done.removed += 1;
                 }
                 (_, Finding::Other(_)) => done.left.push(self.root().join(row.path.to_path())),
@@ -86,8 +88,9 @@ impl TreeLock {
         for name in self.fs().list(&Place::state_root())? {
             let at = Place::state_root().entry(&name);
             let stays = at == layout::lock() || last[0].parent().as_ref() == Some(&at) || at == layout::all_kept();
-            // A program that still runs from there goes when the system lets it.
-            if !stays && fs::remove_all(self.fs(), &at).is_err() && at != layout::all_programs() {
+            // What still runs, or did when it was removed, goes when the system lets it.
+            let may_run = at == layout::all_programs() || at == layout::trash();
+            if !stays && fs::remove_all(self.fs(), &at).is_err() && !may_run {
                 return Err(FsError::io("remove", &at, io::Error::other("it is in use")).into());
             }
         }
@@ -120,6 +123,23 @@ fn directories(rows: &[&Row]) -> BTreeSet<Place> {
         }
     }
     all
+}
+
+/// Whether the file is the program that does this, and goes when it ends: where a program that runs cannot be removed, it is
+/// moved out of the tree for that, to a place for temporary files on the same volume if that is possible.
+#[cfg(windows)]
+fn removes_itself(file: &Path, root: &Path) -> bool {
+    let same = |this: PathBuf| Some(this.canonicalize().ok()? == file.canonicalize().ok()?);
+    if std::env::current_exe().ok().and_then(same) != Some(true) {
+        return false;
+    }
+    // Where that fails, it is moved to the trash like every program that runs.
+    self_replace::self_delete_outside_path(root).is_ok()
+}
+
+#[cfg(not(windows))]
+fn removes_itself(_: &Path, _: &Path) -> bool {
+    false
 }
 
 fn remove(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
