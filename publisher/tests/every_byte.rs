@@ -4,6 +4,8 @@
 //! One exception is meant and asserted as such: the text of an untrusted comment, which no signature covers and nobody reads.
 //! A signature more than the threshold needs is the other; the head with two signatures has its own test.
 
+#![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
+
 #[path = "support/world.rs"]
 mod world;
 
