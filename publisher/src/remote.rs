@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn days_are_counted_down_to_the_end() {
-        let left = |seconds| days_left(Time::from_seconds(1000 + seconds), Time::from_seconds(1000));
+        let left = |seconds: i64| days_left(Time::from_seconds(1000 + seconds), Time::from_seconds(1000));
         assert_eq!([3 * 86_400, 3 * 86_400 - 1, 1, 0, -1].map(left), [Some(3), Some(2), Some(0), None, None]);
     }
 }
