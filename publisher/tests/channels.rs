@@ -275,7 +275,7 @@ fn a_look_from_outside_warns_in_time_and_names_what_is_missing() {
     fs::write(press.path("other.root"), b"another").expect("written");
     let pinned = ["check-remote", "site", "--channel", "stable", "--root", "other.root"];
     assert!(press.run(&pinned).expect(SITE, &[]).out.contains("clients carry"));
-    press.run(&["check-remote", "nowhere", "--channel", "stable"]).expect(SITE, &["root-unpinned", "--root"]);
+    press.run(&["check-remote", "nowhere", "--channel", "stable"]).expect(SITE, &["nowhere", "--root"]);
     press.run(&["check-remote", "site", "--channel", "gamma"]).expect(SITE, &[]);
     press.run(&["check-remote", "site"]).expect(USAGE, &["--channel"]);
 

@@ -68,7 +68,9 @@ fn every_client_finds_its_way_back_and_is_then_up_to_date() {
     done(world.install("tree-new"));
     assert_eq!(world.contents("tree-new"), wanted);
     // The line goes on.
-    world.release(5, &[("app", b"build 5")]);
+    let mut next: Vec<(&str, &[u8])> = wanted.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    next.push(("new", b"build 5"));
+    world.release(5, &next);
     for tree in ["tree-1", "tree-2", "tree-3", "tree-new"] {
         assert_eq!(done(world.update(tree)).route, RouteTaken::Pack, "{tree}");
     }
