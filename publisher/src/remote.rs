@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lamplighter_client::download::{DownloadError, Downloader, RetryPolicy};
 use lamplighter_client::error::Error as ClientError;
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head, HeadRelease};
+use lamplighter_client::format::head::{HEAD_BYTES_MAX, HeadRelease};
 use lamplighter_client::format::layout;
 use lamplighter_client::format::root::ROOT_BYTES_MAX;
 use lamplighter_client::format::text::Time;
@@ -19,7 +19,7 @@ use lamplighter_client::trust::ROOTS_MAX;
 use crate::error::Error;
 use crate::head::accepted;
 use crate::init::days_in_seconds;
-use crate::site::{SiteError, SiteWriter, Trust};
+use crate::site::{SignedHead, SiteError, SiteWriter, Trust};
 use crate::watch::{PartProgress, Watch};
 
 /// Days before its end from which a head is warned of.
@@ -69,17 +69,14 @@ impl Remote {
         Ok((writer, trust))
     }
 
-    /// Copies the head of `channel`, and gives it verified.
+    /// Fetches the head of `channel`, and gives it verified.
     ///
     /// # Errors
     /// It cannot be fetched, or is not signed for this channel of this app.
-    pub fn copy_head(&self, writer: &SiteWriter, trust: &Trust, channel: &str) -> Result<(Head, Vec<u8>), Error> {
+    pub fn head(&self, trust: &Trust, channel: &str) -> Result<SignedHead, Error> {
         let name = layout::head(channel);
         let bytes = self.downloader.document(&name, HEAD_BYTES_MAX).map_err(|e| fetching("fetch the head", e))?;
-        writer.replace(&name, &bytes)?;
-        let signed = trust.head(writer.site(), channel)?;
-        let signed = signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?;
-        Ok((signed.head, signed.bytes))
+        Ok(trust.check_head(channel, bytes)?)
     }
 
     /// Copies the signed release that `row` names.
@@ -118,9 +115,13 @@ pub fn copy_channel(
     if let Some(app) = app {
         trust.require_app(writer.site(), app)?;
     }
-    let (head, _) = remote.copy_head(&writer, &trust, channel)?;
-    head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
-    Ok(writer.barrier()?)
+    let signed = remote.head(&trust, channel)?;
+    // One that was signed here, but did not come to be uploaded, is not signed a second time.
+    let known = trust.head(writer.site(), channel).ok().flatten();
+    let is_ahead = known.as_ref().is_some_and(|known| known.head.sequence > signed.head.sequence);
+    let head = known.filter(|_| is_ahead).unwrap_or(signed);
+    head.head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
+    Ok(writer.replace(&layout::head(channel), &head.bytes)?)
 }
 
 /// How a published site is looked at.
@@ -240,7 +241,7 @@ fn one(
     checked: &mut Checked,
 ) -> Result<(), Error> {
     let name = layout::head(channel);
-    let (head, bytes) = remote.copy_head(writer, trust, channel)?;
+    let SignedHead { head, bytes } = remote.head(trust, channel)?;
     match days_left(head.expires, request.time) {
         None => checked.add(false, "head-stale", &name, format!("it expired at {}", head.expires)),
         Some(days) if days < request.head_days => {
