@@ -49,7 +49,11 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         true => vec![config.channel()?.to_owned()],
         false => args.channel.iter().map(named).collect::<Result<_, _>>()?,
     };
-    let read = |file: &PathBuf| std::fs::read(file).map_err(|source| ConfigError::Read { file: file.clone(), source });
+    let read = |file: &PathBuf| {
+        let found = |error: std::io::Error| format!("{}: {error}", file.display());
+        let expected = "a root document that can be read";
+        std::fs::read(file).map_err(|e| ConfigError::Invalid { key: "--root".to_owned(), expected, found: found(e) })
+    };
     let root = args.root.as_ref().map(read).transpose()?;
     if root.is_none() {
         term.note("root-unpinned", "without --root the site's own first root is believed");
