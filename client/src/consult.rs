@@ -58,9 +58,12 @@ fn is_stale(judgement: &Judgement) -> bool {
     matches!(judgement.verdict, Verdict::Idle(Idle::Stale { .. } | Idle::RootExpired { .. }))
 }
 
+/// A document as it came.
+type Bytes = Vec<u8>;
+
 /// Fetches the head: the first that is in order. Those that are stale, or signed by keys that a newer root may name, come
 /// after it, the last of them first.
-fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
+fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Bytes>, Vec<Bytes>), Error> {
     let name = layout::head(facts.channel);
     if downloader.sources() < 2 {
         return Ok((Some(downloader.document(&name, HEAD_BYTES_MAX)?), Vec::new()));
