@@ -56,6 +56,16 @@ pub enum SiteError {
     OtherContent { platform: String, build: u64, what: &'static str, expected: String, found: String },
     #[error("the site has no release of build {build}{}; `publisher build-release` makes one", of_platforms(platforms))]
     NoSuchBuild { build: u64, platforms: Vec<String> },
+    #[error("channel {channel} has no head yet; `publisher build-release` or `promote` makes one")]
+    NoHead { channel: String },
+    #[error("the site has no channel with a head")]
+    NoChannel,
+    #[error("channel {channel} offers nothing to {platform}: expected {known}, or * for all")]
+    NoSuchPlatform { channel: String, platform: String, known: String },
+    #[error(
+        "{platform} is offered build {offered} on channel {channel}: there is nothing above build {to} to go back from"
+    )]
+    NothingToRevert { platform: String, channel: String, offered: u64, to: u64 },
 }
 
 fn of_platforms(platforms: &[String]) -> String {

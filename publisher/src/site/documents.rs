@@ -108,8 +108,16 @@ impl Trust {
     /// # Errors
     /// It is malformed, not signed by the channel's keys, or another app's or channel's.
     pub fn head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+        let bytes = site.read(&layout::head(channel), HEAD_BYTES_MAX)?;
+        bytes.map(|bytes| self.check_head(channel, bytes)).transpose()
+    }
+
+    /// Verifies `bytes`, the content of the head of `channel`.
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn check_head(&self, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
         let name = layout::head(channel);
-        let Some(bytes) = site.read(&name, HEAD_BYTES_MAX)? else { return Ok(None) };
         let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
         let root = self.root();
         require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
@@ -119,7 +127,7 @@ impl Trust {
                 format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
             return Err(SiteError::damaged(&name, detail));
         }
-        Ok(Some(SignedHead { head, bytes }))
+        Ok(SignedHead { head, bytes })
     }
 
     /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it: one that may be
