@@ -23,6 +23,12 @@ Exit codes:
 Environment:
   LAMPLIGHTER_ROOT_KEY, LAMPLIGHTER_RELEASE_KEY, LAMPLIGHTER_CHANNEL_KEY
                      content of a minisign secret key file; wins over --keys
+  LAMPLIGHTER_ROOT_SIGN, LAMPLIGHTER_RELEASE_SIGN, LAMPLIGHTER_CHANNEL_SIGN
+                     a command that signs: words between spaces, or a JSON list of strings. It gets the bytes to be
+                     signed on stdin and prints a minisign signature (ED, four lines); wins over --keys
+  LAMPLIGHTER_KEY_PASSWORD, LAMPLIGHTER_ROOT_KEY_PASSWORD, LAMPLIGHTER_RELEASE_KEY_PASSWORD,
+  LAMPLIGHTER_CHANNEL_KEY_PASSWORD
+                     password of protected keys; wins over --password-file. Without either it is asked for on a terminal
   SOURCE_DATE_EPOCH  seconds since 1970, the time of the run: equal input gives equal sites
 
 Progress goes to stderr, results to stdout. Nothing that is published ever changes; a run that dies leaves a site that
@@ -42,7 +48,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make key pairs for root, release and channel, as minisign files without a password.
+    /// Make key pairs for root, release and channel, as minisign files.
     Keygen(keygen::Args),
     /// Make an empty directory into a site: its first root says which keys may do what.
     Init(init::Args),
@@ -54,6 +60,27 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
+}
+
+/// Where secret keys come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// Directory of minisign key files: ROLE.key, and more as ROLE-NAME.key. The variables below win over it.
+    #[arg(long = "keys", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// File whose first line is the password of protected keys.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        self.dir.clone()
+    }
+
+    pub(crate) fn password_file(&self) -> Option<PathBuf> {
+        self.password_file.clone()
+    }
 }
 
 /// Where settings come from that no flag gives.

@@ -36,7 +36,7 @@ use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
 use crate::scan::{self, Rules, Scanned};
 use crate::scratch::Scratch;
-use crate::sign::{Role, Signers};
+use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
 use release::{Draft, DraftBase};
@@ -61,7 +61,7 @@ pub struct Request {
     pub minimum_build: u64,
     pub expires_days: u64,
     pub notes: BTreeMap<String, PathBuf>,
-    pub keys: Option<PathBuf>,
+    pub keys: KeySources,
     /// Where trees are rebuilt; the site's own volume where it is not said.
     pub scratch: Option<PathBuf>,
     /// Whether every way is tried before the release appears.
@@ -94,7 +94,7 @@ impl Request {
             minimum_build: config.minimum_build(build)?,
             expires_days: config.expires_days()?,
             notes: config.notes()?.clone(),
-            keys: config.keys.clone(),
+            keys: config.key_sources(None)?,
             scratch: config.scratch.clone(),
             prove,
             time,
@@ -163,11 +163,10 @@ impl Authority {
         let trust = Trust::read(site)?;
         trust.require_app(site, &request.app)?;
         trust.require_fresh(request.time)?;
-        let (root, keys) = (trust.root(), request.keys.as_deref());
-        let release_signers = Signers::load(Role::Release, keys)?.trusted_by(&root.release, root.version)?;
+        let (roots, keys) = (trust.roots(), &request.keys);
+        let release_signers = Signers::load(Role::Release, keys)?.authorised(roots, "")?;
         let moved = request.channel.as_deref().filter(|_| request.move_channel);
-        let channel_signers = moved
-            .map(|channel| Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version));
+        let channel_signers = moved.map(|channel| Signers::load(Role::Channel, keys)?.authorised(roots, channel));
         let channel_signers = channel_signers.transpose()?;
         let mut heads = Vec::new();
         for channel in site.channels()? {

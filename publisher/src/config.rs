@@ -9,6 +9,8 @@
 //! build = 7                        # --build
 //! version = "1.2.3"                # --version
 //! keys = "keys"                    # --keys: a directory of minisign files
+//! password_file = "password"       # --password-file: its first line is the password of protected keys
+//! sign_timeout_seconds = 60        # how long a command of [signers] may take, 1 to 3600
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
 //! memory_mib = 8192                # --memory: what patches may take together, in MiB
@@ -26,6 +28,9 @@
 //!
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
+//!
+//! [signers]                        # commands that sign, for keys that never come here (see `sign/command.rs`)
+//! release = ["kms-sign", "--key", "release"]   # LAMPLIGHTER_RELEASE_SIGN wins over it
 //!
 //! [platform.linux-x86_64]
 //! dir = "dist/linux"               # --platform linux-x86_64=dist/linux
@@ -47,12 +52,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
 use crate::packs::{PackOptions, default_memory_bytes};
+use crate::sign::{AskPassword, KeySources, Role};
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -109,6 +116,10 @@ pub struct Config {
     pub build: Option<u64>,
     pub version: Option<String>,
     pub keys: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
+    pub sign_timeout_seconds: Option<u64>,
+    #[serde(default)]
+    pub signers: BTreeMap<String, Vec<String>>,
     pub bases: Option<usize>,
     pub jobs: Option<usize>,
     pub memory_mib: Option<u64>,
@@ -174,7 +185,7 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let single = [&mut self.site, &mut self.keys, &mut self.scratch].into_iter().flatten();
+        let single = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch].into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
         }
@@ -192,6 +203,9 @@ impl Config {
             build: flags.build.or(self.build),
             version: flags.version.or(self.version),
             keys: flags.keys.or(self.keys),
+            password_file: flags.password_file.or(self.password_file),
+            sign_timeout_seconds: flags.sign_timeout_seconds.or(self.sign_timeout_seconds),
+            signers: if flags.signers.is_empty() { self.signers } else { flags.signers },
             bases: flags.bases.or(self.bases),
             jobs: flags.jobs.or(self.jobs),
             memory_mib: flags.memory_mib.or(self.memory_mib),
@@ -227,6 +241,29 @@ impl Config {
         let app = self.app.as_deref().ok_or(ConfigError::Missing { key: "app", flag: "app" })?;
         let expected = "1 to 128 letters, digits, '.', '_' or '-'";
         if is_app_id(app) { Ok(app) } else { Err(ConfigError::invalid("app", expected, app)) }
+    }
+
+    /// Where keys come from; `ask` asks for passwords that are found nowhere.
+    ///
+    /// # Errors
+    /// A table of signers that names no role, or a timeout out of range.
+    pub fn key_sources(&self, ask: Option<AskPassword>) -> Result<KeySources, ConfigError> {
+        let mut commands = BTreeMap::new();
+        for (name, words) in &self.signers {
+            let role = Role::parse(name).filter(|_| !words.is_empty());
+            let expected = "root, release or channel, each with a list of words";
+            let role = role.ok_or_else(|| ConfigError::invalid("signers", expected, name))?;
+            commands.insert(role, words.clone());
+        }
+        let in_time = |seconds| in_range("sign_timeout_seconds", seconds, 1, 3600, "1 to 3600 seconds");
+        let timeout = self.sign_timeout_seconds.map(in_time).transpose()?;
+        Ok(KeySources {
+            dir: self.keys.clone(),
+            password_file: self.password_file.clone(),
+            commands,
+            command_timeout: timeout.map(Duration::from_secs),
+            ask,
+        })
     }
 
     /// The channel, checked.
@@ -491,6 +528,11 @@ mod tests {
         assert!(matches!(config("jobs = 0").jobs(), Err(ConfigError::Invalid { .. })));
         assert!(matches!(config("memory_mib = 63").memory_bytes(), Err(ConfigError::Invalid { .. })));
         assert_eq!(config("memory_mib = 64").memory_bytes().expect("enough"), 64 << 20);
+        let signers = config("[signers]\nrelease = ['kms', 'sign']").key_sources(None).expect("a command");
+        assert_eq!(signers.commands[&Role::Release], ["kms", "sign"]);
+        for bad in ["[signers]\nother = ['a']", "[signers]\nroot = []", "sign_timeout_seconds = 0"] {
+            assert!(matches!(config(bad).key_sources(None), Err(ConfigError::Invalid { .. })), "{bad}");
+        }
         assert!(matches!(config("bases = 1001").bases(), Err(ConfigError::Invalid { .. })));
         assert!(matches!(config("minimum_build = 9").minimum_build(8), Err(ConfigError::Invalid { .. })));
         assert!(matches!(config("version = ''").version(), Err(ConfigError::Invalid { .. })));

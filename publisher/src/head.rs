@@ -139,7 +139,7 @@ impl Mover<'_> {
     /// Signs `head`, lets the client's code judge it for every platform, and puts it into the site.
     fn publish(&self, head: &Head) -> Result<(), SiteError> {
         let name = layout::head(&head.channel);
-        let bytes = self.signers.sign(head.to_body(), &name, head.issued).to_bytes();
+        let bytes = self.signers.sign(head.to_body(), &name, head.issued)?.to_bytes();
         if bytes.len() as u64 > HEAD_BYTES_MAX {
             let detail = format!("expected at most {HEAD_BYTES_MAX} bytes, found {}", bytes.len());
             return Err(SiteError::damaged(&name, detail));

@@ -8,7 +8,7 @@ use lamplighter_client::format::root::{ChannelKey, Role as RootRole, Root};
 use lamplighter_client::format::text::Time;
 
 use crate::error::Error;
-use crate::sign::{Role, Signers, public_keys};
+use crate::sign::{KeySources, Role, Signers, public_keys};
 use crate::site::{Site, SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
 
@@ -22,8 +22,8 @@ pub struct Request<'a> {
     pub site: &'a Path,
     /// App id.
     pub app: &'a str,
-    /// Directory of the keys.
-    pub keys: Option<&'a Path>,
+    /// Where the keys come from.
+    pub keys: &'a KeySources,
     /// Root keys that must sign the next root.
     pub root_threshold: u64,
     /// Days the root is good for.
@@ -56,7 +56,7 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Root, Error> 
     };
     let signers = signers.trusted_by(&root.root, 1)?;
     let name = layout::root(1);
-    let document = signers.sign(root.to_body(), &name, request.time);
+    let document = signers.sign(root.to_body(), &name, request.time)?;
     // What was written is what readers make of it: two equal keys, for instance, are found here.
     Root::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
     SiteWriter::create(request.site, &document.to_bytes(), watch)?;

@@ -24,6 +24,7 @@ pub mod packs;
 pub mod promote;
 pub mod proof;
 pub mod report;
+pub mod root;
 pub mod scan;
 pub mod scratch;
 pub mod serve;

@@ -10,7 +10,7 @@ use lamplighter_client::trust::VerifiedRelease;
 
 use crate::error::Error;
 use crate::head::{Moved, Mover, Terms};
-use crate::sign::{Role, Signers};
+use crate::sign::{KeySources, Role, Signers};
 use crate::site::documents::{manifest, named};
 use crate::site::{Site, SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
@@ -28,8 +28,8 @@ pub struct Request<'a> {
     pub build: u64,
     /// Platforms to move; all that have the build where empty.
     pub platforms: &'a [String],
-    /// Directory of the keys.
-    pub keys: Option<&'a Path>,
+    /// Where the channel keys come from.
+    pub keys: &'a KeySources,
     /// Days until the head is stale.
     pub expires_days: u64,
     /// The time of the run.
@@ -49,9 +49,7 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Moved, Error>
         trust.require_app(writer.site(), app)?;
     }
     trust.require_fresh(request.time)?;
-    let root = trust.root();
-    let signers =
-        Signers::load(Role::Channel, request.keys)?.trusted_by(&root.channel_role(request.channel), root.version)?;
+    let signers = Signers::load(Role::Channel, request.keys)?.authorised(trust.roots(), request.channel)?;
     let releases = releases(writer.site(), &trust, request)?;
     let terms = Terms { channel: request.channel, time: request.time, expires_days: request.expires_days };
     Ok(Mover { writer: &writer, trust: &trust, signers: &signers, watch: &*watch }.move_to(&terms, &releases)?)

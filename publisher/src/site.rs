@@ -13,6 +13,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::text::{is_token, number};
 
 use crate::error::Class;
+use crate::sign::SignError;
 pub use documents::{SignedHead, Trust};
 pub use write::SiteWriter;
 
@@ -26,6 +27,8 @@ pub enum SiteError {
     Exists { dir: PathBuf, app: String },
     #[error("site {dir} belongs to another app: expected {expected}, found {found}")]
     OtherApp { dir: PathBuf, expected: String, found: String },
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error("site: cannot read {name}: {source}")]
     Read { name: String, source: std::io::Error },
     #[error("site: cannot write {name}: {source}; what clients see is as it was, run again once this is mended")]
@@ -70,6 +73,7 @@ impl SiteError {
             SiteError::NotTrusted { .. } | SiteError::RootExpired { .. } => Class::Trust,
             SiteError::Refused { .. } => Class::Proof,
             SiteError::Locked { .. } => Class::Locked,
+            SiteError::Sign(error) => error.class(),
             _ => Class::Site,
         }
     }

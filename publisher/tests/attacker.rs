@@ -224,7 +224,7 @@ fn name_mirrors(world: &World, mirrors: Vec<String>) {
     let (issued, sequence) = (head.issued, head.sequence + 1);
     let head = Head { mirrors, sequence, ..head };
     let signers = Signers::load(Role::Channel, Some(&world.path("keys"))).expect("the channel's key");
-    fs::write(path, signers.sign(head.to_body(), HEAD, issued).to_bytes()).expect("written");
+    fs::write(path, signers.sign(head.to_body(), HEAD, issued).expect("signed").to_bytes()).expect("written");
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn another_root_app_platform_or_channel_is_refused() {
 /// Signs `body` anew with the world's keys of `role`.
 fn sign(world: &World, role: Role, body: Vec<u8>) -> Vec<u8> {
     let signers = Signers::load(role, Some(&world.path("keys"))).expect("keys");
-    signers.sign(body, "test", Time::now()).to_bytes()
+    signers.sign(body, "test", Time::now()).expect("signed").to_bytes()
 }
 
 fn body_of(path: &Path, cap_bytes: u64) -> Vec<u8> {

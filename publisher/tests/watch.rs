@@ -23,7 +23,7 @@ fn change_head(world: &World, change: impl FnOnce(&mut Head)) {
     head.sequence += 1;
     change(&mut head);
     let signers = Signers::load(Role::Channel, Some(&world.path("keys"))).expect("the channel's key");
-    fs::write(path, signers.sign(head.to_body(), HEAD, head.issued).to_bytes()).expect("written");
+    fs::write(path, signers.sign(head.to_body(), HEAD, head.issued).expect("signed").to_bytes()).expect("written");
 }
 
 fn one_round(world: &World) -> String {

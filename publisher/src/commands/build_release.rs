@@ -11,7 +11,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::report::Summary;
 use serde_json::{Value, json};
 
-use crate::args::ConfigArgs;
+use crate::args::{ConfigArgs, KeyArgs};
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
@@ -58,9 +58,8 @@ pub(crate) struct Args {
     /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 5]
     #[arg(long, value_name = "E")]
     effort: Option<u8>,
-    /// Directory with release.key and channel.key; LAMPLIGHTER_RELEASE_KEY and LAMPLIGHTER_CHANNEL_KEY win over it.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Do not move the channel; `publisher promote` does it later.
     #[arg(long)]
     no_channel: bool,
@@ -92,7 +91,8 @@ impl Args {
             channel: self.channel.clone(),
             build: self.build,
             version: self.version.clone(),
-            keys: self.keys.clone(),
+            keys: self.keys.dir(),
+            password_file: self.keys.password_file(),
             bases: self.bases,
             jobs: self.jobs,
             memory_mib: self.memory,
@@ -129,7 +129,8 @@ fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Option<PathBuf>
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let config = args.config.with(args.flags()?)?;
-    let request = Request::new(&config, !args.no_proof, super::now()?)?;
+    let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
+    request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));

@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::init::{self, ROOT_EXPIRES_DAYS_DEFAULT, Request};
 use serde_json::json;
 
-use crate::args::ConfigArgs;
+use crate::args::{ConfigArgs, KeyArgs};
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,8 @@ pub(crate) struct Args {
     /// App id: letters, digits, '.', '_' and '-'.
     #[arg(long, value_name = "ID")]
     app: Option<String>,
-    /// Directory of the keys: root.key and release.pub, channel.pub (or their .key); more keys as ROLE-NAME.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// How many root keys must sign the next root.
     #[arg(long, value_name = "N", default_value_t = 1)]
     root_threshold: u64,
@@ -35,12 +34,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let flags = Config { site: args.site.clone(), app: args.app.clone(), keys: args.keys.clone(), ..Config::default() };
+    let flags = Config {
+        site: args.site.clone(),
+        app: args.app.clone(),
+        keys: args.keys.dir(),
+        password_file: args.keys.password_file(),
+        ..Config::default()
+    };
     let config = args.config.with(flags)?;
+    let keys = config.key_sources(term.ask())?;
     let request = Request {
         site: config.site()?,
         app: config.app()?,
-        keys: config.keys.as_deref(),
+        keys: &keys,
         root_threshold: args.root_threshold,
         expires_days: args.root_expires_days,
         time: super::now()?,

@@ -9,7 +9,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::promote::{self, Request};
 use serde_json::json;
 
-use crate::args::ConfigArgs;
+use crate::args::{ConfigArgs, KeyArgs};
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
@@ -31,9 +31,8 @@ pub(crate) struct Args {
     /// Move this platform only; may be given more than once. Without it, all that have the build are moved.
     #[arg(long, value_name = "NAME")]
     platform: Vec<String>,
-    /// Directory with channel.key.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Days until the head is stale. [default: 7]
     #[arg(long, value_name = "DAYS")]
     expires_days: Option<u64>,
@@ -45,18 +44,20 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         app: args.app.clone(),
         channel: args.channel.clone(),
         build: args.build,
-        keys: args.keys.clone(),
+        keys: args.keys.dir(),
+        password_file: args.keys.password_file(),
         expires_days: args.expires_days,
         ..Config::default()
     };
     let config = args.config.with(flags)?;
+    let keys = config.key_sources(term.ask())?;
     let request = Request {
         site: config.site()?,
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
         channel: config.channel()?,
         build: config.build()?,
         platforms: &args.platform,
-        keys: config.keys.as_deref(),
+        keys: &keys,
         expires_days: config.expires_days()?,
         time: super::now()?,
     };

@@ -26,6 +26,8 @@ pub struct SignedHead {
     pub head: Head,
     /// The file.
     pub bytes: Vec<u8>,
+    /// Whether the newest root accepts it; else a root before does.
+    pub current: bool,
 }
 
 impl Trust {
@@ -72,6 +74,11 @@ impl Trust {
         &self.roots[self.roots.len() - 1]
     }
 
+    /// All roots, from the first to the newest.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
     /// The first root and those after it, as they lie in the site.
     pub fn documents(&self) -> (&[u8], &[Vec<u8>]) {
         // `read` makes no empty chain.
@@ -108,10 +115,34 @@ impl Trust {
     /// # Errors
     /// It is malformed, not signed by the channel's keys, or another app's or channel's.
     pub fn head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+        self.head_under(site, channel, self.root())
+    }
+
+    /// As [`Trust::head`], if any root of the chain accepts it: what the next head is made from, when keys were replaced.
+    ///
+    /// What replaced keys said of sequence and time binds nobody: clients forgot both with the keys. So absurd values do not
+    /// reach the next head: a time after the newest root's, a sequence beyond 2⁵².
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn last_head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+        const SEQUENCE_MAX: u64 = 1 << 52;
+        let newest = match self.head(site, channel) {
+            Err(error @ SiteError::NotTrusted { .. }) => error,
+            head => return head,
+        };
+        let past = self.roots.iter().rev().skip(1).find_map(|root| self.head_under(site, channel, root).ok().flatten());
+        let mut signed = past.ok_or(newest)?;
+        signed.current = false;
+        signed.head.issued = signed.head.issued.min(self.root().issued);
+        signed.head.sequence = if signed.head.sequence < SEQUENCE_MAX { signed.head.sequence } else { 0 };
+        Ok(Some(signed))
+    }
+
+    fn head_under(&self, site: &Site, channel: &str, root: &Root) -> Result<Option<SignedHead>, SiteError> {
         let name = layout::head(channel);
         let Some(bytes) = site.read(&name, HEAD_BYTES_MAX)? else { return Ok(None) };
         let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
-        let root = self.root();
         require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
         let head = Head::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
         if (head.app.as_str(), head.channel.as_str()) != (root.app.as_str(), channel) {
@@ -119,7 +150,7 @@ impl Trust {
                 format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
             return Err(SiteError::damaged(&name, detail));
         }
-        Ok(Some(SignedHead { head, bytes }))
+        Ok(Some(SignedHead { head, bytes, current: true }))
     }
 
     /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it: one that may be
