@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         channel: channel.clone(),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         root,
+        mirrors: Vec::new(),
     };
     let root = match std::fs::read(root) {
         Ok(root) => root,

@@ -79,6 +79,8 @@ pub struct Origin {
     pub platform: String,
     /// The root document to pin, whole.
     pub root: Vec<u8>,
+    /// Other places that hand out the same site: asked where it fails. Those that heads name are known without being listed.
+    pub mirrors: Vec<String>,
 }
 
 /// A tree and its site.
@@ -119,7 +121,7 @@ impl Updater {
             return Err(Error::AlreadyInstalled { path: updater.config.tree });
         }
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &[])?;
+        let downloader = updater.downloader(None, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let release = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -151,7 +153,7 @@ impl Updater {
             return Err(Error::Usage(format!("{} is not a directory", updater.config.tree.display())));
         }
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &[])?;
+        let downloader = updater.downloader(None, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let offered = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -215,7 +217,7 @@ impl Updater {
     pub fn check(&self) -> Result<CheckOutcome, Error> {
         let state = self.state()?;
         let installed = self.record(&state)?.map(|record| record.installed());
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
         if judgement.state.is_some() {
             // Remembering makes later checks safer, but a check works in a read-only tree, and beside an update, too.
@@ -266,7 +268,7 @@ impl Updater {
         let state = self.state()?;
         let record = self.record(&state)?;
         let installed = record.as_ref().map(InstalledRecord::installed);
-        let downloader = self.downloader(from, &[])?;
+        let downloader = self.downloader(from, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         self.remember(lock, judgement.state)?;
         if self.switched {
@@ -343,7 +345,7 @@ impl Updater {
             other => self.tell_recovery(&other?),
         }
         let record = self.required_record()?;
-        let downloader = self.downloader(from, &[])?;
+        let downloader = self.downloader(from, &self.state()?.mirrors)?;
         self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly))
     }
 
@@ -355,7 +357,7 @@ impl Updater {
     pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
         let lock = self.begin()?;
         let record = self.required_record()?;
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &self.state()?.mirrors)?;
         self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))
     }
 

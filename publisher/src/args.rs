@@ -3,18 +3,24 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use lamplighter_client::format::text::Time;
+use lamplighter_publisher::channel::Access;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::sign::KeySources;
 
-use crate::commands::{build_release, init, keygen, promote, serve, verify};
+use crate::commands::{
+    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
+  1  `check-remote` found something that expires soon
   2  usage: arguments or configuration
   3  input: the directory to be published
   4  trust: keys and signatures
-  5  site: what the site holds, or does not; `verify` found something wrong
+  5  site: what the site holds, or does not; `verify` or `check-remote` found something wrong
   6  disk: reading or writing failed
   7  proof: what was built does not lead where it should
   8  locked: another publisher is at work on the site
@@ -52,10 +58,25 @@ pub(crate) enum Command {
     Keygen(keygen::Args),
     /// Make an empty directory into a site: its first root says which keys may do what.
     Init(init::Args),
+    /// Look at the chain of roots, and put the next root on its end: new keys, thresholds, a new date.
+    #[command(subcommand)]
+    Root(root::Command),
     /// Put a release into a site, prove every way to it, and move the channel.
     BuildRelease(Box<build_release::Args>),
-    /// Move a channel to a build that is in the site already.
+    /// Move a channel to a build that is in the site already, or change its rollout.
     Promote(promote::Args),
+    /// Offer nothing on a channel, or on one platform of it, until it is resumed.
+    Halt(steer::HaltArgs),
+    /// Offer again what was halted.
+    Resume(steer::HaltArgs),
+    /// Mark a build that must never be installed.
+    Bad(steer::BadArgs),
+    /// Publish the content of an old build under a new number: the way back from a bad one.
+    Revert(Box<revert::Args>),
+    /// Sign heads again before they are stale; for a scheduled job.
+    Refresh(refresh::Args),
+    /// Look at a published site as a client does: what is missing, and what expires soon.
+    CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
     Verify(verify::Args),
     /// Hand out a site on this machine, for trying it.
@@ -96,4 +117,74 @@ impl ConfigArgs {
     pub(crate) fn with(&self, flags: Config) -> Result<Config, Error> {
         Ok(Config::load(self.config.as_deref())?.with_flags(flags))
     }
+}
+
+/// What every command that works on a site is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SiteArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The site's directory.
+    #[arg(long, value_name = "DIR")]
+    site: Option<PathBuf>,
+}
+
+impl SiteArgs {
+    /// The configuration with these flags and `more` on top.
+    pub(crate) fn with(&self, more: Config) -> Result<Config, Error> {
+        self.config.with(Config { site: self.site.clone(), ..more })
+    }
+}
+
+/// What every command that signs heads is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// App id; the site must belong to it.
+    #[arg(long, value_name = "ID")]
+    app: Option<String>,
+    /// The channel.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Days until the head is stale. [default: 7]
+    #[arg(long, value_name = "DAYS")]
+    expires_days: Option<u64>,
+    /// Another place that hands out this site, for the head to name; may be given more than once. Without it those it names
+    /// stay.
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<String>,
+    /// The head names no mirrors any more.
+    #[arg(long, conflicts_with = "mirror")]
+    no_mirrors: bool,
+}
+
+impl SignArgs {
+    /// The configuration with these flags and `more` on top.
+    pub(crate) fn with(&self, more: Config) -> Result<Config, Error> {
+        let mirrors = (self.no_mirrors || !self.mirror.is_empty()).then(|| self.mirror.clone());
+        self.site.with(Config {
+            app: self.app.clone(),
+            channel: self.channel.clone(),
+            keys: self.keys.dir(),
+            password_file: self.keys.password_file(),
+            expires_days: self.expires_days,
+            mirrors,
+            ..more
+        })
+    }
+}
+
+/// How the heads of the site in `config` are reached at `time`, with these keys.
+pub(crate) fn access<'a>(config: &'a Config, keys: &'a KeySources, time: Time) -> Result<Access<'a>, Error> {
+    Ok(Access {
+        site: config.site()?,
+        app: config.app.as_ref().map(|_| config.app()).transpose()?,
+        keys,
+        expires_days: config.expires_days()?,
+        mirrors: config.mirrors()?,
+        time,
+    })
 }

@@ -19,6 +19,8 @@
 //!                                  # 0: whatever it costs
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
+//! rollout = "1%, 100% after 2d"    # --rollout: shares of users over time ([`crate::rollout`])
+//! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
@@ -59,6 +61,7 @@ use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_v
 use serde::Deserialize;
 
 use crate::packs::{PackOptions, default_memory_bytes};
+use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
 
 /// The file that is read where no other is named and this one exists.
@@ -75,6 +78,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 const BASES_MAX: usize = 1000;
 const JOBS_MAX: usize = 1024;
+const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
 
 /// Why there is no usable configuration.
@@ -127,6 +131,8 @@ pub struct Config {
     pub deflate_bytes_per_second: Option<u64>,
     pub minimum_build: Option<u64>,
     pub expires_days: Option<u64>,
+    pub rollout: Option<String>,
+    pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
     pub listen: Option<String>,
@@ -213,6 +219,8 @@ impl Config {
             deflate_bytes_per_second: flags.deflate_bytes_per_second.or(self.deflate_bytes_per_second),
             minimum_build: flags.minimum_build.or(self.minimum_build),
             expires_days: flags.expires_days.or(self.expires_days),
+            rollout: flags.rollout.or(self.rollout),
+            mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
             listen: flags.listen.or(self.listen),
@@ -312,6 +320,37 @@ impl Config {
     pub fn expires_days(&self) -> Result<u64, ConfigError> {
         let days = self.expires_days.unwrap_or(EXPIRES_DAYS_DEFAULT);
         in_range("expires_days", days, 1, EXPIRES_DAYS_MAX, "1 to 3650 days")
+    }
+
+    /// How a new release reaches its users; all at once where nothing is said.
+    ///
+    /// # Errors
+    /// Not a growing curve ([`crate::rollout`]).
+    pub fn rollout(&self) -> Result<Option<Curve>, ConfigError> {
+        let parse = |text: &String| {
+            let expected = "shares and times, both growing, such as 1%, 10% after 1d, 100% after 3d";
+            Curve::parse(text).ok_or_else(|| ConfigError::invalid("rollout", expected, text))
+        };
+        self.rollout.as_ref().map(parse).transpose()
+    }
+
+    /// Mirrors heads are to name; none where they are to stay.
+    ///
+    /// # Errors
+    /// One that is no URL of a web server, or too many.
+    pub fn mirrors(&self) -> Result<Option<&[String]>, ConfigError> {
+        let Some(mirrors) = &self.mirrors else { return Ok(None) };
+        in_range("mirrors", mirrors.len(), 0, MIRRORS_MAX, "at most 16 mirrors")?;
+        let is_url = |url: &str| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| {
+                !rest.is_empty() && !url.contains(['?', '#', ' ']) && !url.contains(char::is_control)
+            })
+        };
+        match mirrors.iter().find(|url| !is_url(url)) {
+            Some(bad) => Err(ConfigError::invalid("mirrors", "a URL such as https://mirror.example/app/", bad)),
+            None => Ok(Some(mirrors)),
+        }
     }
 
     /// How many old releases get a pack.

@@ -70,6 +70,12 @@ impl Rollout {
         self.curve.iter().take_while(reached).last().map_or(0, |point| point.1)
     }
 
+    /// When an install in `bucket` begins to take part; none if it never does.
+    pub fn reaches(&self, bucket: u64) -> Option<Time> {
+        let point = self.curve.iter().find(|point| point.1 > bucket)?;
+        Some(self.start.plus(i64::try_from(point.0).ok()?))
+    }
+
     /// Bucket, 0–999, of an install with this `secret`.
     pub fn bucket(&self, secret: &[u8; 16]) -> u64 {
         let digest = super::digest::Blake3::of(&[self.salt.as_bytes(), secret].concat());

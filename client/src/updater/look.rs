@@ -24,7 +24,7 @@ impl Updater {
     pub fn look(&self) -> Result<Look, Error> {
         let state = self.state()?;
         let installed = self.record(&state)?.map(|record| record.installed());
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
             Ok(judgement) => judgement,
             Err(Error::Refused(trust::Refusal::BelowMinimum { minimum, .. })) => {

@@ -24,6 +24,7 @@ impl Updater {
             channel: self.settings.channel.clone(),
             platform: self.settings.platform.clone(),
             root: self.pin.root.clone(),
+            mirrors: self.settings.mirrors.clone(),
         }
     }
 
@@ -33,6 +34,7 @@ impl Updater {
             app: origin.app.clone(),
             channel: origin.channel.clone(),
             platform: origin.platform.clone(),
+            mirrors: origin.mirrors.clone(),
         };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, origin.root.clone(), 0)?;
@@ -86,7 +88,7 @@ impl Updater {
     pub(super) fn fetch_notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
         let state = self.state()?;
         let installed = self.record(&state)?.map(|record| record.installed());
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
         let downloader = self.downloader(None, &judgement.mirrors)?;
@@ -158,9 +160,10 @@ impl Updater {
         Ok(self.tree.read_state(HANDOVER)?.and_then(|bytes| Handover::parse(&bytes).ok()))
     }
 
-    /// A downloader for `from`, or for the site, and mirrors.
+    /// A downloader for `from`, or for the site, and mirrors: those of the settings, then `mirrors`.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
-        self.network().downloader(from.unwrap_or(&self.settings.site), mirrors)
+        let mirrors = [&self.settings.mirrors[..], mirrors].concat();
+        self.network().downloader(from.unwrap_or(&self.settings.site), &mirrors)
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.

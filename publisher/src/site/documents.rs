@@ -188,7 +188,17 @@ impl Trust {
         build: u64,
         platform: &str,
     ) -> Result<VerifiedRelease, SiteError> {
-        check_release(self.root(), name, bytes, build, platform)
+        let past = |bytes: &[u8]| {
+            let document = SignedDocument::split(bytes, RELEASE_BYTES_MAX).ok()?;
+            self.roots.iter().rev().skip(1).find(|root| root.release.accepts(&document)).map(|root| root.version)
+        };
+        let signed_before = if self.roots.len() > 1 { past(&bytes) } else { None };
+        check_release(self.root(), name, bytes, build, platform).map_err(|error| match (error, signed_before) {
+            (SiteError::NotTrusted { name, by, .. }, Some(version)) => {
+                SiteError::KeysReplaced { name, by, version, build, platform: platform.to_owned() }
+            }
+            (error, _) => error,
+        })
     }
 }
 

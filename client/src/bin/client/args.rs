@@ -78,6 +78,10 @@ pub(crate) struct Origin {
     /// Platform; this machine's by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) platform: Option<String>,
+    /// Another place that hands out the same site, asked where the first one fails; may be given more than once. Mirrors the
+    /// publisher names are known without it.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) mirror: Vec<String>,
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
     #[command(flatten)]

@@ -84,7 +84,9 @@ fn origin(args: args::Origin, output: &Output) -> Result<(Config, Origin), Error
     let root = read.map_err(|source| Error::Io { doing: "read the root document", path: args.root, source })?;
     let platform = args.platform.unwrap_or_else(host_platform);
     let site = absolute_site(args.site)?;
-    Ok((config(args.tree, args.network, output), Origin { site, app: args.app, channel: args.channel, platform, root }))
+    let mirrors = args.mirror.into_iter().map(absolute_site).collect::<Result<_, _>>()?;
+    let origin = Origin { site, app: args.app, channel: args.channel, platform, root, mirrors };
+    Ok((config(args.tree, args.network, output), origin))
 }
 
 /// A directory is remembered as an absolute path, since later commands run elsewhere.
