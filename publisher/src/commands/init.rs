@@ -28,6 +28,16 @@ pub(crate) struct Args {
     /// How many root keys must sign the next root.
     #[arg(long, value_name = "N", default_value_t = 1)]
     root_threshold: u64,
+    /// How many release keys must sign a release.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    release_threshold: u64,
+    /// How many channel keys must sign a head.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    channel_threshold: u64,
+    /// Write the first root to this file, unsigned, for root keys that are elsewhere: `publisher root sign` or `add-signature`
+    /// sign it, and `publisher root publish` makes the site. Only public keys are needed then.
+    #[arg(long, value_name = "FILE")]
+    propose: Option<PathBuf>,
     /// Days the root is good for.
     #[arg(long, value_name = "DAYS", default_value_t = ROOT_EXPIRES_DAYS_DEFAULT)]
     root_expires_days: u64,
@@ -48,9 +58,17 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         app: config.app()?,
         keys: &keys,
         root_threshold: args.root_threshold,
+        release_threshold: args.release_threshold,
+        channel_threshold: args.channel_threshold,
         expires_days: args.root_expires_days,
         time: super::now()?,
     };
+    if let Some(file) = &args.propose {
+        let root = init::propose(&request, file.clone())?;
+        let text = format!("{} is to be signed by {} of its root keys", file.display(), root.root.threshold);
+        term.result(&text, &json!({"event": "proposed", "file": file, "version": root.version}));
+        return Ok(ExitCode::SUCCESS);
+    }
     let root = init::run(&request, Arc::new(term.clone()))?;
     let file = request.site.join(layout::root(1));
     let text = format!("{} is a site of {} now; clients carry {}", request.site.display(), root.app, file.display());

@@ -150,13 +150,21 @@ pub fn next(
             Role::Channel => root.channel_threshold = *threshold,
         }
     }
-    for kind in Role::ALL {
-        let role = role(&root, kind);
-        require(kind.name(), role.threshold, distinct(&role.keys))?;
-    }
     for channel in channels {
         let role = root.channel_role(channel);
         require(&format!("channel:{channel}"), role.threshold, distinct(&role.keys))?;
+    }
+    checked(root)
+}
+
+/// `root` as readers of the format see it.
+///
+/// # Errors
+/// A threshold nobody could meet; another rule of the format broken.
+pub fn checked(root: Root) -> Result<Root, RootError> {
+    for kind in Role::ALL {
+        let role = role(&root, kind);
+        require(kind.name(), role.threshold, distinct(&role.keys))?;
     }
     Root::parse(&root.to_body()).map_err(RootError::Rule)
 }
