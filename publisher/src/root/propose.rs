@@ -150,11 +150,12 @@ pub fn next(
             Role::Channel => root.channel_threshold = *threshold,
         }
     }
+    let root = checked(root)?;
     for channel in channels {
         let role = root.channel_role(channel);
         require(&format!("channel:{channel}"), role.threshold, distinct(&role.keys))?;
     }
-    checked(root)
+    Ok(root)
 }
 
 /// `root` as readers of the format see it.
