@@ -111,6 +111,9 @@ group_test() {
     need b3sum b3sum
     need python3 python3
     python3 -m pip --version >/dev/null 2>&1 || missing_packages="$missing_packages python3-pip"
+    # The scheduled jobs of scripts/schedules are read by what reads them in earnest.
+    python3 -c 'import yaml' >/dev/null 2>&1 || missing_packages="$missing_packages python3-yaml"
+    need systemd-analyze systemd
 }
 
 group_lint() {

@@ -52,6 +52,12 @@ pub struct Back {
     pub notes: BTreeMap<String, PathBuf>,
 }
 
+impl Back {
+    fn version_of(&self, way: &Way) -> String {
+        self.version.clone().unwrap_or_else(|| way.old.release.release.version.clone())
+    }
+}
+
 /// What one platform goes back from and to.
 struct Way {
     platform: String,
@@ -82,10 +88,10 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
     if ways.is_empty() {
         return Ok(unchanged(head));
     }
-    let version = back.version.clone().unwrap_or_else(|| ways[0].old.release.release.version.clone());
+    let version = back.version_of(&ways[0]);
     let build = match back.build {
         Some(build) => build,
-        None => next_build(&writer, &authority.trust, &ways, &version)?,
+        None => next_build(&writer, &authority.trust, &ways, back)?,
     };
     for way in &ways {
         crate::head::require_above(Some(head), &channel, &way.platform, build)?;
@@ -98,7 +104,7 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
     for way in &ways {
         let request = Request {
             build,
-            version: version.clone(),
+            version: back.version_of(way),
             minimum_build: way.old.release.release.minimum_build,
             ..base.clone()
         };
@@ -174,7 +180,7 @@ fn unchanged(head: &Head) -> Summary {
 
 /// The number after the highest published; or the highest itself, if a run that died before it moved the channel published
 /// this very content under it.
-fn next_build(writer: &SiteWriter, trust: &Trust, ways: &[Way], version: &str) -> Result<u64, SiteError> {
+fn next_build(writer: &SiteWriter, trust: &Trust, ways: &[Way], back: &Back) -> Result<u64, SiteError> {
     let site = writer.site();
     let published = site.releases()?;
     let highest = published.last().map_or(0, |(build, _)| *build);
@@ -182,7 +188,7 @@ fn next_build(writer: &SiteWriter, trust: &Trust, ways: &[Way], version: &str) -
         let ours = ways.iter().find(|way| way.platform == *platform && way.bad < highest);
         let release = trust.release(site, highest, platform)?.map(|release| release.release);
         let same = ours.zip(release).is_some_and(|(way, release)| {
-            release.manifest == way.old.release.release.manifest && release.version == version
+            release.manifest == way.old.release.release.manifest && release.version == back.version_of(way)
         });
         if !same {
             return Ok(highest + 1);

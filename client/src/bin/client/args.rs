@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Adopt(Origin),
     /// Ask the site whether there is a newer release.
     Check(Check),
+    /// Explain in one paragraph which rule decides whether this tree is updated now.
+    Why(Why),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
     /// Look for new releases from time to time and stage them: the next start of the app commits.
@@ -103,6 +105,14 @@ pub(crate) struct Check {
     /// Tell what is new, in this language; by default in that of LC_ALL, LC_MESSAGES or LANG.
     #[arg(long, value_name = "LANG", num_args = 0..=1)]
     pub(crate) notes: Option<Option<String>>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Why {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
     #[command(flatten)]
     pub(crate) network: Network,
 }

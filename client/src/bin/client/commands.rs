@@ -9,6 +9,7 @@ mod status;
 mod update;
 mod verify;
 mod watch;
+mod why;
 
 use std::fs;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Install(args) => install::run(args, output),
         Command::Adopt(args) => adopt::run(args, output),
         Command::Check(args) => check::run(args, output),
+        Command::Why(args) => why::run(args, output),
         Command::Update(args) => update::run(args, output),
         Command::Watch(args) => watch::run(args, output),
         Command::Verify(args) => verify::run(args, output),
@@ -138,6 +140,10 @@ fn report(output: &Output, event: &str, what: &str, report: &DeployReport) {
 fn report_idle(output: &Output, idle: &Idle) -> Exit {
     let text = idle.to_string();
     output.result("idle", json!({"code": idle.code(), "text": text}), &text);
+    exit_of(idle)
+}
+
+fn exit_of(idle: &Idle) -> Exit {
     match idle {
         Idle::Stale { .. } | Idle::RootExpired { .. } => Exit::Stale,
         _ => Exit::NothingToDo,
