@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lamplighter_client::download::{DownloadError, Downloader, RetryPolicy};
 use lamplighter_client::error::Error as ClientError;
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head, HeadRelease};
+use lamplighter_client::format::head::{HEAD_BYTES_MAX, HeadRelease};
 use lamplighter_client::format::layout;
 use lamplighter_client::format::root::ROOT_BYTES_MAX;
 use lamplighter_client::format::text::Time;
@@ -19,7 +19,7 @@ use lamplighter_client::trust::ROOTS_MAX;
 use crate::error::Error;
 use crate::head::accepted;
 use crate::init::days_in_seconds;
-use crate::site::{SiteError, SiteWriter, Trust};
+use crate::site::{SignedHead, SiteError, SiteWriter, Trust};
 use crate::watch::{PartProgress, Watch};
 
 /// Days before its end from which a head is warned of.
@@ -69,17 +69,16 @@ impl Remote {
         Ok((writer, trust))
     }
 
-    /// Copies the head of `channel`, and gives it verified.
+    /// Copies the head of `channel`, and gives it verified; where keys were replaced since, under a root before.
     ///
     /// # Errors
     /// It cannot be fetched, or is not signed for this channel of this app.
-    pub fn copy_head(&self, writer: &SiteWriter, trust: &Trust, channel: &str) -> Result<(Head, Vec<u8>), Error> {
+    pub fn copy_head(&self, writer: &SiteWriter, trust: &Trust, channel: &str) -> Result<SignedHead, Error> {
         let name = layout::head(channel);
         let bytes = self.downloader.document(&name, HEAD_BYTES_MAX).map_err(|e| fetching("fetch the head", e))?;
         writer.replace(&name, &bytes)?;
-        let signed = trust.head(writer.site(), channel)?;
-        let signed = signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?;
-        Ok((signed.head, signed.bytes))
+        let signed = trust.last_head(writer.site(), channel)?;
+        Ok(signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?)
     }
 
     /// Copies the signed release that `row` names.
@@ -118,8 +117,8 @@ pub fn copy_channel(
     if let Some(app) = app {
         trust.require_app(writer.site(), app)?;
     }
-    let (head, _) = remote.copy_head(&writer, &trust, channel)?;
-    head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
+    let signed = remote.copy_head(&writer, &trust, channel)?;
+    signed.head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
     Ok(writer.barrier()?)
 }
 
@@ -240,7 +239,11 @@ fn one(
     checked: &mut Checked,
 ) -> Result<(), Error> {
     let name = layout::head(channel);
-    let (head, bytes) = remote.copy_head(writer, trust, channel)?;
+    let SignedHead { head, bytes, current } = remote.copy_head(writer, trust, channel)?;
+    if !current {
+        // No client believes it: the error says by which root.
+        trust.head(writer.site(), channel)?;
+    }
     match days_left(head.expires, request.time) {
         None => checked.add(false, "head-stale", &name, format!("it expired at {}", head.expires)),
         Some(days) if days < request.head_days => {

@@ -6,7 +6,7 @@
 //! line `end`: the bytes to be signed. It writes a minisign signature to its standard output, the four lines of a
 //! `.minisig` file in the prehashed form `ED` (Ed25519 over the BLAKE2b-512 of the body, then the global signature over
 //! signature ‖ trusted comment); or several of them, one behind the other, where it holds several keys. Its standard error
-//! is shown if it fails. Variables tell it what it signs:
+//! is shown if it fails. It inherits no variable that holds a key or a password. Others tell it what it signs:
 //!
 //! | variable | content |
 //! | --- | --- |
@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use lamplighter_client::format::signed::{PublicKey, Signature, SignedDocument};
 
+use super::password::PASSWORD_VARIABLE;
 use super::{Role, SignError, ids};
 
 /// How long a command may take, unless said otherwise.
@@ -118,7 +119,12 @@ impl SignCommand {
 
     fn run(&self, body: &[u8], name: &str, comment: &str) -> Result<Vec<u8>, String> {
         let deadline = Instant::now() + self.timeout;
-        let mut child = Command::new(&self.words[0])
+        let mut command = Command::new(&self.words[0]);
+        let secrets = Role::ALL.into_iter().flat_map(|role| [role.variable(), role.password_variable()]);
+        secrets.chain([PASSWORD_VARIABLE]).for_each(|secret| {
+            command.env_remove(secret);
+        });
+        let mut child = command
             .args(&self.words[1..])
             .env("LAMPLIGHTER_SIGN_ROLE", self.role.name())
             .env("LAMPLIGHTER_SIGN_NAME", name)
