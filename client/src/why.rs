@@ -18,6 +18,13 @@ pub enum Ended {
     Failed(Error),
 }
 
+impl Ended {
+    /// Whether it is not known what the channel offers.
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
 /// What is known when the question is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -52,7 +59,11 @@ pub fn explain(known: &Known<'_>, ended: &Ended) -> Why {
             ("available", text, Some("An update installs it."))
         }
         Ended::Idle(idle) => (idle.code(), decided(idle, known.clock), advice_idle(idle)),
-        Ended::Failed(error) => (error.code(), sentence(&error.to_string()), advice(error)),
+        Ended::Failed(error) => (
+            error.code(),
+            format!("Asking the site failed: {}.", error.to_string().trim_end_matches('.')),
+            advice(error),
+        ),
     };
     let mut parts = vec![installed(known)];
     parts.extend(known.head.map(|head| says(head, known.platform)));
@@ -168,13 +179,6 @@ fn advice_refusal(refusal: &Refusal) -> &'static str {
             "If this persists, the site or the network alters files; nothing was changed here."
         }
     }
-}
-
-/// `text` with a capital letter and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
 #[cfg(test)]

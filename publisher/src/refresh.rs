@@ -46,12 +46,11 @@ pub struct Refreshed {
     pub changed: bool,
 }
 
-/// Refreshes heads, one after the other.
+/// Refreshes heads, one after the other, and gives each to `done`. One that fails keeps no other from it.
 ///
 /// # Errors
-/// No head at all, or not of the channel named; keys clients do not trust; a head clients would refuse. Heads refreshed
-/// before are in the site then.
-pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Vec<Refreshed>, Error> {
+/// The first: no head at all, or not of the channel named; keys clients do not trust; a head clients would refuse.
+pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>, mut done: impl FnMut(&Refreshed)) -> Result<(), Error> {
     let opened = request.access.open(watch.clone())?;
     warn_of_root(&opened, request.access.time, &*watch);
     let channels = match request.channel {
@@ -61,7 +60,15 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Vec<Refreshed
     if channels.is_empty() {
         return Err(SiteError::NoChannel.into());
     }
-    channels.iter().map(|channel| one(request, &opened, channel)).collect()
+    let mut first = Ok(());
+    for channel in channels {
+        match one(request, &opened, &channel) {
+            Ok(refreshed) => done(&refreshed),
+            Err(error) if first.is_ok() => first = Err(error),
+            Err(error) => watch.notice("not-refreshed", &channel, &error.to_string()),
+        }
+    }
+    first
 }
 
 fn one(request: &Request<'_>, opened: &Opened<'_>, channel: &str) -> Result<Refreshed, Error> {

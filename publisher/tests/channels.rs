@@ -205,6 +205,11 @@ fn a_refresh_signs_what_expires_soon_with_the_channel_key_alone() {
     let changed: Vec<String> =
         press.site().into_iter().filter(|(n, b)| before.get(n) != Some(b)).map(|(n, _)| n).collect();
     assert_eq!(changed, ["channels/beta.head", "channels/stable.head"]);
+    let beta = fs::read(press.path("site/channels/beta.head")).expect("a head");
+    fs::write(press.path("site/channels/beta.head"), b"damaged").expect("written");
+    let said = at(&press, 104, &refresh).expect(SITE, &["beta"]);
+    assert!(said.out.contains("stable is signed again"), "one that fails keeps no other from it: {}", said.out);
+    fs::write(press.path("site/channels/beta.head"), beta).expect("mended");
     at(&press, 365 * 5 - 89, &refresh).expect(0, &["root version 1 expires"]);
     at(&press, 365 * 6, &refresh).expect(TRUST, &["root version 1 expired"]);
 }
@@ -236,6 +241,8 @@ fn a_refresh_needs_no_copy_of_the_site() {
     let names: Vec<&str> = copied.keys().map(String::as_str).collect();
     assert_eq!(names, ["channels/beta.head", "releases/1/linux-x86_64/release", "root/1.root"]);
     assert_eq!(head(&press.path("job"), "beta").sequence, 2);
+    at(&press, 0, &from).expect(0, &[]);
+    assert!(press::contents(&press.path("job")) == copied, "what was signed and not uploaded yet is not signed again");
     // What was signed fits the site it came from.
     fs::copy(press.path("job/channels/beta.head"), press.path("site/channels/beta.head")).expect("uploaded");
     press.verify();
@@ -296,4 +303,33 @@ fn a_look_from_outside_warns_in_time_and_names_what_is_missing() {
     breaking("releases/1/linux-x86_64/manifest.csv", "manifest");
     breaking("root/1.root", "root");
     press.run(&look).expect(0, &[]);
+}
+
+#[test]
+fn why_names_the_rule_that_decides_and_its_numbers() {
+    let world = one_behind();
+    let why = |code: &str, words: &[&str]| {
+        let why = world.open("tree").why().0;
+        assert_eq!(why.code, code, "{}", why.text);
+        for word in words {
+            assert!(why.text.contains(word), "expected {word:?} in: {}", why.text);
+        }
+    };
+    let sequence = head(&world.site(), "stable").sequence;
+    why("available", &["Build 1 (1.0) is installed", &format!("sequence {sequence}"), "Build 2 (2.0) is newer"]);
+    steer(&world, "halt", &[]);
+    why("halted", &["halted"]);
+    steer(&world, "resume", &[]);
+    steer(&world, "bad", &["--build", "2"]);
+    why("bad_build", &["marked build 2 as bad"]);
+    steer(&world, "bad", &["--build", "2", "--undo"]);
+    steer(&world, "bad", &["--build", "1"]);
+    steer(&world, "promote", &["--build", "2", "--rollout", "0%, 100% after 1d"]);
+    let turn = head(&world.site(), "stable").rollouts[0].start.plus(DAY).to_string();
+    why("not_yet", &["marked build 1, the installed one", "reached 0 of 1000", &format!("at {turn}")]);
+    let three = world.input(3, &[("app", b"three")]);
+    world.publish(3, &three, &["--minimum-build", "2"]);
+    why("E_BELOW_MINIMUM", &["minimum 2", "download it afresh"]);
+    fs::remove_dir_all(world.site()).expect("removed");
+    assert!(world.open("tree").why().1.is_failed());
 }

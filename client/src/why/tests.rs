@@ -88,7 +88,7 @@ fn every_rule_is_named_with_its_numbers() {
 fn errors_keep_their_codes_and_say_what_to_do() {
     let refused = |refusal| Ended::Failed(Error::Refused(refusal));
     let not_ours = Refusal::NotOurs { document: "head", source: SignedError::NotSigned };
-    expect(refused(not_ours), "E_NOT_OURS", &["The head is not a Lamplighter document", "browser"]);
+    expect(refused(not_ours), "E_NOT_OURS", &["failed: the head is not a Lamplighter document", "browser"]);
     expect(refused(Refusal::OlderHead { found: 3, known: 5 }), "E_OLDER_HEAD", &["sequence 3", "harmless", "behind"]);
     expect(refused(Refusal::BelowMinimum { installed: 7, minimum: 8 }), "E_BELOW_MINIMUM", &["minimum 8", "afresh"]);
     expect(refused(Refusal::Equivocation { sequence: 5 }), "E_EQUIVOCATION", &["Tell the publisher"]);

@@ -46,9 +46,7 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
             .map_or_else(|| refresh::left_seconds_default(access.expires_days), days_in_seconds),
         force: args.force,
     };
-    for refreshed in refresh::run(&request, watch)? {
-        tell(&refreshed, term);
-    }
+    refresh::run(&request, watch, |refreshed| tell(refreshed, term))?;
     Ok(ExitCode::SUCCESS)
 }
 

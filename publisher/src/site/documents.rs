@@ -115,42 +115,47 @@ impl Trust {
     /// # Errors
     /// It is malformed, not signed by the channel's keys, or another app's or channel's.
     pub fn head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
-        self.head_under(site, channel, self.root())
+        let bytes = site.read(&layout::head(channel), HEAD_BYTES_MAX)?;
+        bytes.map(|bytes| self.check_head(channel, bytes)).transpose()
     }
 
     /// As [`Trust::head`], if any root of the chain accepts it: what the next head is made from, when keys were replaced.
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn last_head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+        let bytes = site.read(&layout::head(channel), HEAD_BYTES_MAX)?;
+        bytes.map(|bytes| self.check_last_head(channel, bytes)).transpose()
+    }
+
+    /// Verifies `bytes`, the content of the head of `channel`.
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn check_head(&self, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
+        head_under(self.root(), channel, bytes)
+    }
+
+    /// As [`Trust::check_head`], if any root of the chain accepts it.
     ///
     /// What replaced keys said of sequence and time binds nobody: clients forgot both with the keys. So absurd values do not
     /// reach the next head: a time after the newest root's, a sequence beyond 2⁵².
     ///
     /// # Errors
     /// Those of [`Trust::head`].
-    pub fn last_head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+    pub fn check_last_head(&self, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
         const SEQUENCE_MAX: u64 = 1 << 52;
-        let newest = match self.head(site, channel) {
+        let newest = match self.check_head(channel, bytes.clone()) {
             Err(error @ SiteError::NotTrusted { .. }) => error,
             head => return head,
         };
-        let past = self.roots.iter().rev().skip(1).find_map(|root| self.head_under(site, channel, root).ok().flatten());
+        let before = self.roots.iter().rev().skip(1);
+        let past = before.filter_map(|root| head_under(root, channel, bytes.clone()).ok()).next();
         let mut signed = past.ok_or(newest)?;
         signed.current = false;
         signed.head.issued = signed.head.issued.min(self.root().issued);
         signed.head.sequence = if signed.head.sequence < SEQUENCE_MAX { signed.head.sequence } else { 0 };
-        Ok(Some(signed))
-    }
-
-    fn head_under(&self, site: &Site, channel: &str, root: &Root) -> Result<Option<SignedHead>, SiteError> {
-        let name = layout::head(channel);
-        let Some(bytes) = site.read(&name, HEAD_BYTES_MAX)? else { return Ok(None) };
-        let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
-        require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
-        let head = Head::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
-        if (head.app.as_str(), head.channel.as_str()) != (root.app.as_str(), channel) {
-            let detail =
-                format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
-            return Err(SiteError::damaged(&name, detail));
-        }
-        Ok(Some(SignedHead { head, bytes, current: true }))
+        Ok(signed)
     }
 
     /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it: one that may be
@@ -200,6 +205,19 @@ impl Trust {
             (error, _) => error,
         })
     }
+}
+
+fn head_under(root: &Root, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
+    let name = layout::head(channel);
+    let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
+    require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
+    let head = Head::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
+    if (head.app.as_str(), head.channel.as_str()) != (root.app.as_str(), channel) {
+        let detail =
+            format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
+        return Err(SiteError::damaged(&name, detail));
+    }
+    Ok(SignedHead { head, bytes, current: true })
 }
 
 fn check_release(
