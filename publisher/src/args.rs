@@ -7,8 +7,11 @@ use lamplighter_client::format::text::Time;
 use lamplighter_publisher::channel::Access;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::sign::KeySources;
 
-use crate::commands::{build_release, check_remote, init, keygen, promote, refresh, revert, serve, steer, verify};
+use crate::commands::{
+    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -26,6 +29,12 @@ Exit codes:
 Environment:
   LAMPLIGHTER_ROOT_KEY, LAMPLIGHTER_RELEASE_KEY, LAMPLIGHTER_CHANNEL_KEY
                      content of a minisign secret key file; wins over --keys
+  LAMPLIGHTER_ROOT_SIGN, LAMPLIGHTER_RELEASE_SIGN, LAMPLIGHTER_CHANNEL_SIGN
+                     a command that signs: words between spaces, or a JSON list of strings. It gets the bytes to be
+                     signed on stdin and prints a minisign signature (ED, four lines); wins over --keys
+  LAMPLIGHTER_KEY_PASSWORD, LAMPLIGHTER_ROOT_KEY_PASSWORD, LAMPLIGHTER_RELEASE_KEY_PASSWORD,
+  LAMPLIGHTER_CHANNEL_KEY_PASSWORD
+                     password of protected keys; wins over --password-file. Without either it is asked for on a terminal
   SOURCE_DATE_EPOCH  seconds since 1970, the time of the run: equal input gives equal sites
 
 Progress goes to stderr, results to stdout. Nothing that is published ever changes; a run that dies leaves a site that
@@ -45,10 +54,13 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make key pairs for root, release and channel, as minisign files without a password.
+    /// Make key pairs for root, release and channel, as minisign files.
     Keygen(keygen::Args),
     /// Make an empty directory into a site: its first root says which keys may do what.
     Init(init::Args),
+    /// Look at the chain of roots, and put the next root on its end: new keys, thresholds, a new date.
+    #[command(subcommand)]
+    Root(root::Command),
     /// Put a release into a site, prove every way to it, and move the channel.
     BuildRelease(Box<build_release::Args>),
     /// Move a channel to a build that is in the site already, or change its rollout.
@@ -69,6 +81,27 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
+}
+
+/// Where secret keys come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// Directory of minisign key files: ROLE.key, and more as ROLE-NAME.key. The variables below win over it.
+    #[arg(long = "keys", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// File whose first line is the password of protected keys.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        self.dir.clone()
+    }
+
+    pub(crate) fn password_file(&self) -> Option<PathBuf> {
+        self.password_file.clone()
+    }
 }
 
 /// Where settings come from that no flag gives.
@@ -114,9 +147,8 @@ pub(crate) struct SignArgs {
     /// The channel.
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
-    /// Directory of the keys; LAMPLIGHTER_RELEASE_KEY and LAMPLIGHTER_CHANNEL_KEY win over it.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Days until the head is stale. [default: 7]
     #[arg(long, value_name = "DAYS")]
     expires_days: Option<u64>,
@@ -136,7 +168,8 @@ impl SignArgs {
         self.site.with(Config {
             app: self.app.clone(),
             channel: self.channel.clone(),
-            keys: self.keys.clone(),
+            keys: self.keys.dir(),
+            password_file: self.keys.password_file(),
             expires_days: self.expires_days,
             mirrors,
             ..more
@@ -144,12 +177,12 @@ impl SignArgs {
     }
 }
 
-/// How the heads of the site in `config` are reached at `time`.
-pub(crate) fn access(config: &Config, time: Time) -> Result<Access<'_>, Error> {
+/// How the heads of the site in `config` are reached at `time`, with these keys.
+pub(crate) fn access<'a>(config: &'a Config, keys: &'a KeySources, time: Time) -> Result<Access<'a>, Error> {
     Ok(Access {
         site: config.site()?,
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
-        keys: config.keys.as_deref(),
+        keys,
         expires_days: config.expires_days()?,
         mirrors: config.mirrors()?,
         time,

@@ -39,7 +39,7 @@ use crate::report::{ChannelSummary, Summary};
 use crate::rollout::Curve;
 use crate::scan::{self, Rules, Scanned};
 use crate::scratch::Scratch;
-use crate::sign::{Role, Signers};
+use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
 use release::{Draft, DraftBase};
@@ -68,7 +68,7 @@ pub struct Request {
     /// Mirrors the head is to name; those it names where this is none.
     pub mirrors: Option<Vec<String>>,
     pub notes: BTreeMap<String, PathBuf>,
-    pub keys: Option<PathBuf>,
+    pub keys: KeySources,
     /// Where trees are rebuilt; the site's own volume where it is not said.
     pub scratch: Option<PathBuf>,
     /// Whether every way is tried before the release appears.
@@ -116,7 +116,7 @@ impl Request {
             rollout: None,
             mirrors: config.mirrors()?.map(<[String]>::to_vec),
             notes: BTreeMap::new(),
-            keys: config.keys.clone(),
+            keys: config.key_sources(None)?,
             scratch: config.scratch.clone(),
             prove,
             time,
@@ -185,15 +185,14 @@ impl Authority {
         let trust = Trust::read(site)?;
         trust.require_app(site, &request.app)?;
         trust.require_fresh(request.time)?;
-        let (root, keys) = (trust.root(), request.keys.as_deref());
-        let release_signers = Signers::load(Role::Release, keys)?.trusted_by(&root.release, root.version)?;
+        let (roots, keys) = (trust.roots(), &request.keys);
+        let release_signers = Signers::load(Role::Release, keys)?.authorised(roots, "")?;
         let moved = request.channel.as_deref().filter(|_| request.move_channel);
-        let channel_signers = moved
-            .map(|channel| Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version));
+        let channel_signers = moved.map(|channel| Signers::load(Role::Channel, keys)?.authorised(roots, channel));
         let channel_signers = channel_signers.transpose()?;
         let mut heads = Vec::new();
         for channel in site.channels()? {
-            let Some(signed) = trust.head(site, &channel)? else { continue };
+            let Some(signed) = trust.last_head(site, &channel)? else { continue };
             if request.channel.as_deref() == Some(channel.as_str()) {
                 for platform in request.platforms.keys() {
                     require_above(Some(&signed.head), &channel, platform, request.build)?;

@@ -9,7 +9,7 @@ use lamplighter_client::format::text::Time;
 use crate::error::Error;
 use crate::head::edits::{self, EVERY_PLATFORM};
 use crate::head::{Mover, Published, Terms};
-use crate::sign::{Role, Signers};
+use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
 
@@ -20,8 +20,8 @@ pub struct Access<'a> {
     pub site: &'a Path,
     /// The app the site must belong to, if the caller knows it.
     pub app: Option<&'a str>,
-    /// Directory of the keys.
-    pub keys: Option<&'a Path>,
+    /// Where the keys come from.
+    pub keys: &'a KeySources,
     /// Days until a new head is stale.
     pub expires_days: u64,
     /// Mirrors a new head is to name; those it names where this is none.
@@ -70,8 +70,7 @@ impl Opened<'_> {
     /// # Errors
     /// They are too few.
     pub fn signers(&self, channel: &str) -> Result<Signers, Error> {
-        let root = self.trust.root();
-        Ok(Signers::load(Role::Channel, self.access.keys)?.trusted_by(&root.channel_role(channel), root.version)?)
+        Ok(Signers::load(Role::Channel, self.access.keys)?.authorised(self.trust.roots(), channel)?)
     }
 
     /// What changes heads with these keys.
@@ -106,7 +105,7 @@ pub fn run(
 ) -> Result<Published, Error> {
     let opened = access.open(watch)?;
     let signers = opened.signers(channel)?;
-    let signed = opened.trust.head(opened.writer.site(), channel)?;
+    let signed = opened.trust.last_head(opened.writer.site(), channel)?;
     let head = signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?.head;
     require_platform(&head, scope)?;
     let edit = |head: &mut Head| match action {

@@ -7,6 +7,7 @@ pub(crate) mod keygen;
 pub(crate) mod promote;
 pub(crate) mod refresh;
 pub(crate) mod revert;
+pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod steer;
 pub(crate) mod verify;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
     match command {
         Command::Keygen(args) => keygen::run(args, term),
         Command::Init(args) => init::run(args, term),
+        Command::Root(command) => root::run(command, term),
         Command::BuildRelease(args) => build_release::run(args, term),
         Command::Promote(args) => promote::run(args, term),
         Command::Halt(args) => steer::halt(args, term),

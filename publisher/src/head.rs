@@ -12,7 +12,7 @@ use lamplighter_client::trust::{Documents, Facts, Goal, Idle, Pin, TrustState, V
 use crate::head::edits::{Shares, offer};
 use crate::init::days_in_seconds;
 use crate::sign::Signers;
-use crate::site::{Site, SiteError, SiteWriter, Trust};
+use crate::site::{SignedHead, Site, SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
 
 /// Heads should stay below this: it is what every check of every client costs.
@@ -139,7 +139,12 @@ impl Mover<'_> {
     ) -> Result<Moved, SiteError> {
         let old = self.old(terms)?;
         for release in releases {
-            require_above(old.as_ref(), terms.channel, &release.release.platform, release.release.build)?;
+            require_above(
+                old.as_ref().map(|o| &o.head),
+                terms.channel,
+                &release.release.platform,
+                release.release.build,
+            )?;
         }
         let offer_all = |head: &mut Head| releases.iter().for_each(|r| offer(head, &row(r), shares, terms.time));
         let published = self.apply(old, terms, offer_all)?;
@@ -170,22 +175,25 @@ impl Mover<'_> {
         Ok(head)
     }
 
-    fn old(&self, terms: &Terms<'_>) -> Result<Option<Head>, SiteError> {
-        Ok(self.trust.head(self.writer.site(), terms.channel)?.map(|signed| signed.head))
+    /// What the channel says; where keys were replaced since, under a root before.
+    fn old(&self, terms: &Terms<'_>) -> Result<Option<SignedHead>, SiteError> {
+        self.trust.last_head(self.writer.site(), terms.channel)
     }
 
     fn apply(
         &self,
-        old: Option<Head>,
+        old: Option<SignedHead>,
         terms: &Terms<'_>,
         edit: impl FnOnce(&mut Head),
     ) -> Result<Published, SiteError> {
-        match (next(old.as_ref(), self.trust.root(), terms, edit), old) {
+        match (next(old.as_ref().map(|o| &o.head), self.trust.root(), terms, edit), old) {
             (Some(head), _) => {
                 self.publish(&head)?;
                 Ok(Published { head, changed: true })
             }
-            (None, Some(head)) => Ok(Published { head, changed: false }),
+            (None, Some(old)) if old.current => Ok(Published { head: old.head, changed: false }),
+            // It says so already, but under keys clients do not accept any more.
+            (None, Some(old)) => Ok(Published { head: self.renew(old.head, terms)?, changed: true }),
             (None, None) => Err(SiteError::NoHead { channel: terms.channel.to_owned() }),
         }
     }
@@ -193,7 +201,7 @@ impl Mover<'_> {
     /// Signs `head`, lets the client's code judge it for every platform, and puts it into the site.
     fn publish(&self, head: &Head) -> Result<(), SiteError> {
         let name = layout::head(&head.channel);
-        let bytes = self.signers.sign(head.to_body(), &name, head.issued).to_bytes();
+        let bytes = self.signers.sign(head.to_body(), &name, head.issued)?.to_bytes();
         if bytes.len() as u64 > HEAD_BYTES_MAX {
             let detail = format!("expected at most {HEAD_BYTES_MAX} bytes, found {}", bytes.len());
             return Err(SiteError::damaged(&name, detail));
@@ -239,6 +247,11 @@ pub fn accepted(
 ) -> Result<(), SiteError> {
     let name = layout::head(channel);
     let release = crate::site::documents::named(site, &layout::release(row.build, &row.platform), &row.file)?;
+    let replaced =
+        trust.check_release(&layout::release(row.build, &row.platform), release.clone(), row.build, &row.platform);
+    if let Err(error @ SiteError::KeysReplaced { .. }) = replaced {
+        return Err(error);
+    }
     let (first, rest) = trust.documents();
     let pin = Pin {
         app: trust.root().app.clone(),

@@ -28,6 +28,7 @@ pub mod refresh;
 pub mod remote;
 pub mod report;
 pub mod rollout;
+pub mod root;
 pub mod scan;
 pub mod scratch;
 pub mod serve;

@@ -11,7 +11,7 @@ use lamplighter_client::trust::ROOT_WARNING_SECONDS;
 use crate::channel::{Access, Opened};
 use crate::error::Error;
 use crate::init::days_in_seconds;
-use crate::site::SiteError;
+use crate::site::{SignedHead, SiteError};
 use crate::watch::Watch;
 
 /// What is to be refreshed.
@@ -72,9 +72,10 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>, mut done: impl FnMut(&R
 }
 
 fn one(request: &Request<'_>, opened: &Opened<'_>, channel: &str) -> Result<Refreshed, Error> {
-    let signed = opened.trust.head(opened.writer.site(), channel)?;
-    let head = signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?.head;
-    let changed = request.force || is_due(head.expires, request.access.time, request.left_seconds);
+    let signed = opened.trust.last_head(opened.writer.site(), channel)?;
+    let SignedHead { head, current, .. } = signed.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?;
+    // One that replaced keys signed is due whatever its dates say: no client believes it any more.
+    let changed = request.force || !current || is_due(head.expires, request.access.time, request.left_seconds);
     let head = match changed {
         true => opened.mover(&opened.signers(channel)?).renew(head, &request.access.terms(channel))?,
         false => head,

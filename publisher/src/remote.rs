@@ -69,14 +69,14 @@ impl Remote {
         Ok((writer, trust))
     }
 
-    /// Fetches the head of `channel`, and gives it verified.
+    /// Fetches the head of `channel`, and gives it verified; where keys were replaced since, under a root before.
     ///
     /// # Errors
     /// It cannot be fetched, or is not signed for this channel of this app.
-    pub fn head(&self, trust: &Trust, channel: &str) -> Result<SignedHead, Error> {
+    pub fn last_head(&self, trust: &Trust, channel: &str) -> Result<SignedHead, Error> {
         let name = layout::head(channel);
         let bytes = self.downloader.document(&name, HEAD_BYTES_MAX).map_err(|e| fetching("fetch the head", e))?;
-        Ok(trust.check_head(channel, bytes)?)
+        Ok(trust.check_last_head(channel, bytes)?)
     }
 
     /// Copies the signed release that `row` names.
@@ -115,10 +115,11 @@ pub fn copy_channel(
     if let Some(app) = app {
         trust.require_app(writer.site(), app)?;
     }
-    let signed = remote.head(&trust, channel)?;
+    let signed = remote.last_head(&trust, channel)?;
     // One that was signed here, but did not come to be uploaded, is not signed a second time.
-    let known = trust.head(writer.site(), channel).ok().flatten();
-    let is_ahead = known.as_ref().is_some_and(|known| known.head.sequence > signed.head.sequence);
+    let known = trust.last_head(writer.site(), channel).ok().flatten();
+    let rank = |signed: &SignedHead| (signed.current, signed.head.sequence);
+    let is_ahead = known.as_ref().is_some_and(|known| rank(known) > rank(&signed));
     let head = known.filter(|_| is_ahead).unwrap_or(signed);
     head.head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
     Ok(writer.replace(&layout::head(channel), &head.bytes)?)
@@ -241,7 +242,11 @@ fn one(
     checked: &mut Checked,
 ) -> Result<(), Error> {
     let name = layout::head(channel);
-    let SignedHead { head, bytes } = remote.head(trust, channel)?;
+    let SignedHead { head, bytes, current } = remote.last_head(trust, channel)?;
+    if !current {
+        // No client believes it: the error says by which root.
+        trust.check_head(channel, bytes.clone())?;
+    }
     match days_left(head.expires, request.time) {
         None => checked.add(false, "head-stale", &name, format!("it expired at {}", head.expires)),
         Some(days) if days < request.head_days => {

@@ -262,7 +262,7 @@ impl Job<'_> {
             packs,
         };
         let name = layout::release(request.build, target.input.platform);
-        let bytes = self.authority.release_signers.sign(release.to_body(), &name, request.time).to_bytes();
+        let bytes = self.authority.release_signers.sign(release.to_body(), &name, request.time)?.to_bytes();
         Ok(self.authority.trust.check_release(&name, bytes, request.build, target.input.platform)?)
     }
 }

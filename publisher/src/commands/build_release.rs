@@ -113,7 +113,8 @@ pub(super) fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Opti
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let config = args.sign.with(args.flags()?)?;
-    let request = Request::new(&config, !args.no_proof, super::now()?)?;
+    let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
+    request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));

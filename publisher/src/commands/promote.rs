@@ -31,9 +31,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let flags = Config { build: args.build, rollout: args.rollout.clone(), ..Config::default() };
     let config = args.sign.with(flags)?;
-    let curve = config.rollout()?;
+    let (curve, keys) = (config.rollout()?, config.key_sources(term.ask())?);
     let request = Request {
-        access: access(&config, super::now()?)?,
+        access: access(&config, &keys, super::now()?)?,
         channel: config.channel()?,
         build: config.build()?,
         platforms: &args.platform,

@@ -32,7 +32,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let config = args.sign.with(Config::default())?;
     let watch = Arc::new(term.clone());
-    let access = access(&config, super::now()?)?;
+    let keys = config.key_sources(term.ask())?;
+    let access = access(&config, &keys, super::now()?)?;
     if let Some(from) = &args.from {
         remote::copy_channel(from, access.site, access.app, config.channel()?, watch.clone())?;
     }

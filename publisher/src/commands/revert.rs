@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         ..Config::default()
     };
     let config = args.sign.with(flags)?;
-    let base = Request::for_revert(&config, !args.no_proof, super::now()?)?;
+    let mut base = Request::for_revert(&config, !args.no_proof, super::now()?)?;
+    base.keys.ask = term.ask();
     let notes = pairs("notes", &args.notes)?.into_iter();
     let notes = Config { notes: notes.map(|(l, file)| (l, file.unwrap_or_default())).collect(), ..Config::default() };
     let back = Back {

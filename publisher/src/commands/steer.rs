@@ -62,7 +62,8 @@ fn steer(config: &Config, scope: &str, action: Action, said: &str, term: &Term) 
         let expected = "a platform, or * for all";
         return Err(ConfigError::Invalid { key: "--platform".to_owned(), expected, found: scope.to_owned() }.into());
     }
-    let access = access(config, super::now()?)?;
+    let keys = config.key_sources(term.ask())?;
+    let access = access(config, &keys, super::now()?)?;
     let published = channel::run(&access, config.channel()?, scope, action, Arc::new(term.clone()))?;
     let (head, changed) = (&published.head, published.changed);
     let platforms = if scope == EVERY_PLATFORM { "all platforms" } else { scope };
