@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import macho
 
@@ -63,6 +64,18 @@ RUNNERS = {
     "linux-x86_64": [],
     "linux-aarch64": ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"],
 }
+
+# What compiles a C program that uses the library, where the result can be started here.
+C_COMPILERS = {
+    "windows-x86_64": "x86_64-w64-mingw32-gcc",
+    "linux-x86_64": "cc",
+    "linux-aarch64": "aarch64-linux-gnu-gcc",
+}
+C_PROGRAM = """
+#include <stdio.h>
+#include "lamplighter.h"
+int main(void) { return puts(lamplighter_version()) < 0; }
+"""
 
 
 class Failed(Exception):
@@ -202,6 +215,21 @@ def start(platform, folder):
         print(f"{platform}/{program}{suffix} {argument}: {said}", flush=True)
 
 
+def start_library(platform, folder):
+    """Compiles a C program against the header and the library as they are shipped, and starts it."""
+    library = next((file for file in folder.iterdir() if file.suffix in (".dll", ".so")), None)
+    if not library or not can_start(platform):
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        program = pathlib.Path(scratch) / f"version{PLATFORMS[platform][1]}"
+        command = [C_COMPILERS[platform], "-x", "c", "-", "-o", program, "-I", folder, "-L", scratch, f"-l:{library.name}"]
+        shutil.copy2(library, scratch)
+        run(*command, *([] if "windows" in platform else ["-Wl,-rpath,$ORIGIN"]), input=C_PROGRAM, text=True)
+        runner = [part.format(REPOSITORY) for part in RUNNERS[platform]]
+        said = run(*runner, program, stdout=subprocess.PIPE, text=True).strip()
+    print(f"{platform}/{library.name} from C: {said}", flush=True)
+
+
 def write_digests(platforms):
     files = [file for platform in platforms for file in sorted((DIST / platform).iterdir())]
     names = [file.relative_to(DIST).as_posix() for file in files]
@@ -251,6 +279,7 @@ def build_all(platforms, packages):
             folder = collect(platform, build(platform, packages))
             check(platform, folder)
             start(platform, folder)
+            start_library(platform, folder)
             built.append(platform)
         except Failed as reason:
             shutil.rmtree(DIST / platform, ignore_errors=True)
