@@ -82,7 +82,6 @@ make_zig() {
     python3 -m venv "$cross/zig"
     # shellcheck disable=SC2086 -- two arguments
     "$cross/zig/bin/pip" install --quiet $pins
-    make_zig_front
     printf '%s\n' "$pins" >"$cross/zig/pins"
 }
 
@@ -161,6 +160,7 @@ case $command in
         triple=${target%%.*}
         use_toolchain "$triple"
         make_zig
+        make_zig_front
         use_macos_parts "$triple"
         unset CARGO_BUILD_TARGET
         use_target_dir "$triple"
