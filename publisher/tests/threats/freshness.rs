@@ -123,7 +123,7 @@ fn freezes(table: &mut Table) {
         table.expect(
             "A6",
             format!("{seconds} seconds after the root expired"),
-            { if seconds < 0 { "offer" } else { "root-expired" } },
+            if seconds < 0 { "offer" } else { "root-expired" },
             move || {
                 Scene::with(|s| {
                     s.first.expires = Time::from_seconds(NOW + 3 * DAY);
@@ -256,7 +256,7 @@ fn clocks(table: &mut Table) {
         table.expect(
             "A8",
             format!("a clock {name} and an expired head the client has seen a later one of"),
-            { if seconds > 1000 * DAY { "root-expired" } else { "E_OLDER_HEAD" } },
+            if seconds > 1000 * DAY { "root-expired" } else { "E_OLDER_HEAD" },
             move || {
                 let mut scene = Scene::new();
                 scene.offer(11, 21);
