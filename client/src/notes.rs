@@ -118,8 +118,8 @@ mod tests {
     fn only_skipped_builds_are_news_and_they_come_cleaned() {
         let section = |build: u64| NotesSection {
             build,
-            version: format!("{build}\u{202e}.0"),
-            text: format!("\x1b[31m{build}\n"),
+            version: format!("{build}.0"),
+            text: format!("\x1b[31m{build}\u{202e}\n"),
         };
         let file = to_bytes(&[5, 4, 2, 1].map(section));
         let builds = |installed, offered| -> Vec<u64> {
@@ -132,5 +132,7 @@ mod tests {
         let newest = news(&file, 4, 5).expect("a good file").remove(0);
         assert_eq!((newest.version.as_str(), newest.text.as_str()), ("5.0", "5\n"));
         assert!(news(b"no marker\n", 0, 1).is_err());
+        let misleading = NotesSection { version: "5\u{202e}.0".into(), ..section(5) };
+        assert!(matches!(news(&to_bytes(&[misleading]), 0, 9), Err(NotesError::Marker { .. })));
     }
 }
