@@ -6,7 +6,7 @@ usage: scripts/dist.py [--keys DIR] [--version TEXT] [--build N] [PLATFORM...]  
 Leaves dist/<platform>/ with the programs and the C library, stripped; dist/SHA256SUMS and dist/B3SUMS over all of them; and
 dist/site, a site that offers them on the channel `stable`. Without --keys the site is signed with keys made for the
 occasion, in dist/keys. A binary that asks for a library or a version of glibc that not every supported system has counts as
-not built. Programs are started where this system, wine or qemu can, and then one platform is installed from the site.
+not built. Programs are started where this system, wine or qemu can, and then those for Linux are installed from the site.
 
 A platform that could not be built is named with its reason and left out of the site. That is a failure for a platform
 asked for by name, and where nothing was built at all.
@@ -304,8 +304,8 @@ def main():
         raise Failed(f"not built: {', '.join(missing) or 'any platform'}; no site was made")
     write_digests(built)
     publish(built, options, packages)
-    if "linux-x86_64" in built and can_start("linux-x86_64"):
-        prove("linux-x86_64", DIST / "site")
+    for platform in (name for name in built if name.startswith("linux") and can_start(name)):
+        prove(platform, DIST / "site")
     print(f"dist: {', '.join(built)} in {DIST.relative_to(REPOSITORY)}/, and a site of them")
 
 
