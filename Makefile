@@ -72,7 +72,8 @@ figures: setup-compare release
 ## Fuzzes what a client reads, FUZZ_SECONDS a target, from the committed corpora on; finds stay in fuzz/artifacts.
 ## The short form is a test, client/tests/corpora.rs. Needs `cargo install cargo-fuzz`; the stable toolchain will do.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS ?= pack_header zstd_stream lzma_stream plain_unit references_unit image_scan
+FUZZ_TARGETS ?= text_records signed_document state_files release_notes paths manifest objects_index object_frame journal \
+	pack_header pack_rebuild zstd_stream lzma_stream plain_unit references_unit deflate_unit image_scan
 fuzz:
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p fuzz/found/$$target; \
