@@ -9,7 +9,7 @@
 #[path = "fuzzed/documents.rs"]
 mod documents;
 #[path = "fuzzed/trees.rs"]
-mod trees;
+pub mod trees;
 
 use std::io::{self, Cursor};
 
@@ -26,7 +26,7 @@ use lamplighter_client::patch::references::predict::{NewImage, Places, Predictor
 use lamplighter_client::patch::references::scan::scan;
 
 pub use documents::{release_notes, signed_document, state_files, text_records};
-pub use trees::{index_input, journal, manifest, object_frame, objects_index, paths};
+pub use trees::{journal, manifest, object_frame, objects_index, paths};
 
 /// Most rows of a base that is made for a header.
 const BASE_ROWS_MAX: usize = 200;

@@ -23,7 +23,8 @@ use lamplighter_client::zlib;
 use lzma_rust2::{Lzma2Options, Lzma2Writer};
 
 use super::frozen::{self, Frozen};
-use super::fuzzed::{index_input, stream_input, unit_input};
+use super::fuzzed::trees::index_input;
+use super::fuzzed::{stream_input, unit_input};
 
 /// A target, a name, and bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
