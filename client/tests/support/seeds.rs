@@ -127,6 +127,8 @@ fn trees() -> Vec<Seed> {
     seeds.extend(of("release_notes", golden("notes", &["good", "bad"])));
     seeds.push(("paths", "links".into(), links));
     seeds.push(("release_notes", "escapes".into(), shown));
+    let times = b"-2026-01-31T12:00:00Z\n0000-01-01T00:00:00Z\n9999-12-30T22:00:00Z\n9999-12-31T00:00:00Z\n".to_vec();
+    seeds.push(("text_records", "times".into(), times));
     seeds.push(("text_records", "cells".into(), b"a,\"b,c\",\"say \"\"x\"\"\"\n,\n0,2026-01-31T12:00:00Z\n".to_vec()));
     seeds
 }

@@ -13,7 +13,7 @@ use super::documents::{comes_back, with_trailer};
 const NO_FILE: usize = 0xffff;
 
 /// Most paths of an input that are compared with each other.
-const PATHS_MAX: usize = 48;
+const PATHS_MAX: usize = 16;
 
 /// A path that stays in a tree on any system, whatever the rules say.
 fn check_path(path: &RelPath) {
