@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -32,6 +32,10 @@ embed-windows: setup-embed setup-windows
 ## Clicks through the launcher's and the patcher's windows under Xvfb; `RECORD=1` keeps the pictures in docs/images/.
 screens: setup-screens
 	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
+
+## The client that ships: killed at system calls, cut off from power, on full disks. As root; `LONG=1`: every call, 2,000 cuts.
+faults: setup-test release
+	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
 
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint

@@ -130,6 +130,7 @@ group_compare() {
     need bsdiff bsdiff
     need zstd zstd
     need strace strace
+    need mkfs.ext4 e2fsprogs
     need time time
 }
 
