@@ -253,9 +253,10 @@ fn what_is_remembered_is_what_was_served_byte_for_byte() {
 fn a_broken_pinned_root_is_refused_before_anything_is_asked_for() {
     let body = String::from_utf8(root(1).to_body()).expect("text");
     let without_version = body.replace("version,1\n", "").into_bytes();
-    for (root, code) in
-        [(signed(without_version, &[ROOT]), "E_DOCUMENT"), (signed(body.clone().into_bytes(), &[9]), "E_ROOT_SIGNATURE")]
-    {
+    for (root, code) in [
+        (signed(without_version, &[ROOT]), "E_DOCUMENT"),
+        (signed(body.clone().into_bytes(), &[9]), "E_ROOT_SIGNATURE"),
+    ] {
         let mut world = World::new();
         world.pin.root = root;
         let (judged, asked) = world.look();

@@ -48,8 +48,10 @@ pub(crate) struct RootFacts {
 
 impl RootFacts {
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let channel =
-            self.channel.iter().map(|(seed, channel)| ChannelKey { key: Key::new(*seed).public(), channel: (*channel).into() });
+        let channel = self
+            .channel
+            .iter()
+            .map(|(seed, channel)| ChannelKey { key: Key::new(*seed).public(), channel: (*channel).into() });
         let root = Root {
             app: self.app.into(),
             version: self.version,

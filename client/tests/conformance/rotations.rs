@@ -38,11 +38,7 @@ const ROOT_ROTATIONS: &[(&str, &[Version], bool)] = &[
         true,
     ),
     ("1-of-3-threshold-increase-to-2-of-3", &[(THREE, 1, &[11]), (THREE, 2, &[11, 12])], true),
-    (
-        "2-of-3-threshold-decrease-to-1-of-3",
-        &[(THREE, 2, &[11, 12]), (THREE, 1, &[11, 12]), (THREE, 1, &[11])],
-        true,
-    ),
+    ("2-of-3-threshold-decrease-to-1-of-3", &[(THREE, 2, &[11, 12]), (THREE, 1, &[11, 12]), (THREE, 1, &[11])], true),
     ("1-of-2-threshold-increase-to-2-of-2", &[(&[11], 1, &[11]), (&[11, 12], 2, &[11, 12])], true),
     ("1-of-1-key-rotation-fail-not-signed-with-old-key", &[(&[11], 1, &[11]), (&[12], 1, &[12, 13, 14])], false),
     ("1-of-1-key-rotation-fail-not-signed-with-new-key", &[(&[11], 1, &[11]), (&[12], 1, &[11, 13, 14])], false),
@@ -56,11 +52,7 @@ const ROOT_ROTATIONS: &[(&str, &[Version], bool)] = &[
         &[(FIVE, 3, &[10, 12, 14]), (ONE_OTHER, 3, &[10, 14, 15])],
         false,
     ),
-    (
-        "1-of-3-threshold-bump-to-2-of-3-fails-new-threshold-not-reached",
-        &[(THREE, 1, &[11]), (THREE, 2, &[12])],
-        false,
-    ),
+    ("1-of-3-threshold-bump-to-2-of-3-fails-new-threshold-not-reached", &[(THREE, 1, &[11]), (THREE, 2, &[12])], false),
     (
         "2-of-3-threshold-decr-to-1-of-3-fails-old-threshold-not-eached",
         &[(THREE, 2, &[11, 12]), (THREE, 1, &[11])],

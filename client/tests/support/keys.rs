@@ -20,8 +20,7 @@ impl Key {
 
     fn sign(&self, body: &[u8]) -> Signature {
         let signature = self.secret.sign(&message_digest(body)).to_bytes();
-        let mut made =
-            Signature { key_id: [self.seed; 8], signature, trusted_comment: "test".into(), global: [0; 64] };
+        let mut made = Signature { key_id: [self.seed; 8], signature, trusted_comment: "test".into(), global: [0; 64] };
         made.global = self.secret.sign(&made.global_message()).to_bytes();
         made
     }
