@@ -28,6 +28,7 @@ PINS = ["tuf==7.0.1", "securesystemslib==1.6.0", "cryptography==50.0.2"]
 # Enough of them that a kind that is missing is missing by mistake.
 WHOLE = 1000
 CHUNK = 25
+PROGRESS = 2000
 
 
 def python_tuf():
@@ -96,6 +97,8 @@ def main():
         for done, found in pool.imap_unordered(compare, jobs):
             counts += done
             disagreements += found
+            if counts["histories"] // PROGRESS > (counts["histories"] - done["histories"]) // PROGRESS:
+                print(f"oracle: {counts['histories']} histories, {len(disagreements)} disagreements", flush=True)
     missing = report(counts, given.histories, time.monotonic() - started)
     for disagreement in disagreements[:20]:
         print(f"oracle: DISAGREEMENT: {disagreement}")

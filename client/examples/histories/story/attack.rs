@@ -33,7 +33,10 @@ impl Story {
             served.roots.truncate(keep);
             return;
         }
+        // New keys throughout are what a forger wants, and what tells apart by whose keys a root is judged.
+        let stolen = std::mem::replace(&mut self.stolen[0], self.dice.chance(50));
         let mut root = self.next_root();
+        self.stolen[0] = stolen;
         self.spoil_root(&mut root);
         let index = self.roots.len();
         self.roots.push(root);
@@ -51,10 +54,10 @@ impl Story {
 
     fn spoil_root(&mut self, root: &mut RootFacts) {
         let old = self.root().clone();
-        match self.dice.below(14) {
-            0 => root.signers = self.dice.some(&old.root.seeds, 5),
-            1 => root.signers = self.dice.some(&root.root.seeds, 5),
-            2 => drop(root.signers.pop()),
+        match self.dice.below(18) {
+            0..=2 => root.signers = self.dice.some(&old.root.seeds, 5),
+            13..=15 => root.signers = self.dice.some(&root.root.seeds, 5),
+            16 => drop(root.signers.pop()),
             3 => root.version -= 1,
             4 => root.version += 1,
             5 => root.signers = vec![root.signers[0]; 4],
