@@ -51,9 +51,10 @@ lint: setup-lint
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
-## The client's tests for Windows, under wine.
+## The client's tests for Windows, and the flows of launcher, patcher and single binary there, under wine.
 test-windows: setup-windows
 	scripts/windows.sh test $(TEST_ARGS)
+	$(PYTHON) scripts/windows_flows.py
 
 ## The client library's tests for Linux on aarch64, under qemu.
 test-aarch64: setup-aarch64

@@ -16,7 +16,9 @@ WINEARCH=win64
 WINEDEBUG=${WINEDEBUG:--all}
 # Neither .NET nor a browser is asked for when the folder is made.
 WINEDLLOVERRIDES=${WINEDLLOVERRIDES:-mscoree,mshtml=}
-export WINEPREFIX WINEARCH WINEDEBUG WINEDLLOVERRIDES
+# Half of the time of a build otherwise goes into what no debugger reads.
+CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-false}
+export WINEPREFIX WINEARCH WINEDEBUG WINEDLLOVERRIDES CARGO_PROFILE_DEV_DEBUG
 
 # Rust's standard library takes random numbers from a library that wine has only in later versions than Debian's.
 make_random_library() {
@@ -65,8 +67,6 @@ case $command in
     run) exec wine "$@" ;;
     test)
         set_up
-        # Half of the time of the build otherwise goes into what no debugger reads.
-        export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-false}"
         exec "$scripts/cross.sh" cargo "$target" test --locked -p lamplighter-client "$@"
         ;;
     *)

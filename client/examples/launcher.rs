@@ -11,10 +11,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::progress::{Cancel, Event, Phase, Progress};
-use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{CheckOutcome, Config, Origin, Outcome, STARTS_MAX, StageOutcome, Start, Updater};
 
 /// Prints events; may be called from any thread.
@@ -42,19 +40,12 @@ fn main() -> ExitCode {
     };
     let cancel = Cancel::default();
     let printer = Printer { cancel: cancel.clone(), cancel_download: more.iter().any(|word| word == "cancel") };
-    let config = Config {
-        tree: tree.into(),
-        state: None,
-        http: HttpOptions::default(),
-        progress: Arc::new(printer),
-        cancel,
-        retry: RetryPolicy::default(),
-    };
+    let config = Config { progress: Arc::new(printer), cancel, ..Config::new(tree) };
     let origin = |root| Origin {
         site: site.clone(),
         app: app.clone(),
         channel: channel.clone(),
-        platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        platform: Origin::host_platform(),
         root,
     };
     let root = match std::fs::read(root) {

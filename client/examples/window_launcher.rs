@@ -15,13 +15,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use eframe::egui;
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app, start};
 use lamplighter_client::notes::language_of;
-use lamplighter_client::progress::{Cancel, Silent};
-use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{Config, Updater};
 use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 
@@ -61,26 +58,9 @@ fn main() -> ExitCode {
 
 /// Everything up to the running app.
 fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result<String, Error> {
-    let config = Config {
-        tree,
-        state: None,
-        http: HttpOptions::default(),
-        retry: RetryPolicy::default(),
-        progress: Arc::new(Silent),
-        cancel: Cancel::default(),
-    };
+    let config = Config::new(tree);
     let settings = Settings { check_minimum: true, run_in_local: false, check_for_updates: true, resources: RESOURCES };
-    let setup = Setup {
-        config: config.clone(),
-        settings,
-        local: None,
-        origin: None,
-        resources: None,
-        compiled_build: 0,
-        program: None,
-        arguments: arguments.to_vec(),
-        language: language(),
-    };
+    let setup = Setup { arguments: arguments.to_vec(), language: language(), ..Setup::new(config.clone(), settings) };
     let host: Arc<dyn Host> = shared.clone();
     match as_app(&setup, &host)? {
         AsApp::Ready { .. } => {

@@ -24,6 +24,7 @@ use crate::format::digest::Blake3;
 use crate::format::document::FileRef;
 use crate::format::manifest::Manifest;
 use crate::format::path::RelPath;
+use crate::format::release::Release;
 use crate::plan::{self, Change, Costs, Difference, OnDisk};
 use crate::progress::{Cancel, Event, Phase, Progress};
 use crate::tree::{Kept, Record, Staging, Transaction, TreeLock};
@@ -43,6 +44,14 @@ pub struct BaseRelease {
     pub objects: Option<(u64, FileRef)>,
     /// What is on disk is known only by looking at every file, not from a record.
     pub unproven: bool,
+}
+
+impl BaseRelease {
+    /// The base that a record describes: `manifest` is the one that `release` names.
+    pub fn recorded(release: &Release, manifest: Manifest) -> Self {
+        let objects = Some((release.build, release.objects));
+        Self { manifest, manifest_blake3: release.manifest.blake3, objects, unproven: false }
+    }
 }
 
 /// Which way content may come.

@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use document::DocumentError;
 pub use error::{DownloadError, WrongContent};
-pub use policy::{RetryPolicy, SystemTiming, Timing};
+pub use policy::{JumpingTiming, RetryPolicy, SystemTiming, Timing};
 pub use pump::READ_AHEAD_BYTES;
 pub use stream::VerifiedStream;
 

@@ -7,10 +7,11 @@
 //! Locks are held by the kernel for this process and go with it, however it ends.
 
 mod progress;
+mod start;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,12 @@ use crate::bundle;
 use crate::error::{Class, Error};
 use crate::launch::{Action, Facts, Resources, Settings, decide};
 use crate::notes::NotesSection;
-use crate::process;
 use crate::tree::{Tree, TreeError};
 use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutcome, Start, Updater};
 
 use progress::HostProgress;
+pub use start::start;
+pub(crate) use start::start_program;
 
 /// How long a held lock is looked at before it counts as held: a process that is just being started holds, for a moment, a
 /// copy of a lock its parent has let go of.
@@ -95,6 +97,23 @@ pub struct Setup {
     pub arguments: Vec<OsString>,
     /// Language of release notes, such as `en` or `pt-br`.
     pub language: String,
+}
+
+impl Setup {
+    /// An app that runs where it is installed, with its own resources, started without arguments.
+    pub fn new(config: Config, settings: Settings) -> Self {
+        Self {
+            config,
+            settings,
+            local: None,
+            origin: None,
+            resources: None,
+            compiled_build: 0,
+            program: None,
+            arguments: Vec::new(),
+            language: "en".to_owned(),
+        }
+    }
 }
 
 /// What the app does next.
@@ -204,7 +223,7 @@ impl<'a> Driver<'a> {
                 },
                 Action::CopyToLocal => {
                     self.host.message("copying the app to local storage", None);
-                    Updater::open(self.config(&self.setup.config.tree))?.copy_to(self.config(&self.home()))?;
+                    self.open(&self.setup.config.tree)?.copy_to(self.config(&self.home()))?;
                 }
                 Action::RunLocal => return self.start_from(&self.home()),
                 Action::Update { build } => {
@@ -242,6 +261,10 @@ impl<'a> Driver<'a> {
         Config { tree: tree.to_owned(), state, progress, ..self.setup.config.clone() }
     }
 
+    fn open(&self, tree: &Path) -> Result<Updater, Error> {
+        Updater::open(self.config(tree))
+    }
+
     fn runs_in(&self, tree: &Path) -> bool {
         match (std::fs::canonicalize(&self.program), std::fs::canonicalize(tree)) {
             (Ok(program), Ok(tree)) => program.starts_with(tree),
@@ -254,7 +277,7 @@ impl<'a> Driver<'a> {
         let own = self.setup.config.tree.clone();
         let locked = is_locked(&home, &self.config(&home))?;
         let build_of = |tree: &Path| -> Result<Option<u64>, Error> {
-            match Updater::open(self.config(tree)) {
+            match self.open(tree) {
                 Ok(updater) if !locked => updater.installed_build(),
                 // Nothing is decided by it then.
                 Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
@@ -304,7 +327,7 @@ impl<'a> Driver<'a> {
         if self.is_kept_from_updates(tree) {
             return Ok(Looked::default());
         }
-        let updater = match (Updater::open(self.config(tree)), &self.setup.origin) {
+        let updater = match (self.open(tree), &self.setup.origin) {
             (Err(Error::NoSettings { .. }), Some(origin)) => Updater::for_origin(self.config(tree), origin)?,
             (opened, _) => opened?,
         };
@@ -339,7 +362,7 @@ impl<'a> Driver<'a> {
     /// Asks, stages and commits or hands over; nothing if the app is to run as it is.
     fn update(&mut self, build: u64) -> Result<Option<AsApp>, Error> {
         let home = self.home();
-        let updater = Updater::open(self.config(&home))?;
+        let updater = self.open(&home)?;
         let waits = updater.prepared()?.is_some_and(|prepared| prepared.build == build);
         let in_tree = self.runs_in(&home);
         // What a round in the background has staged was agreed to when the round was set up.
@@ -403,7 +426,7 @@ impl<'a> Driver<'a> {
 
     fn update_or_install(&self) -> Result<(), Error> {
         let home = self.home();
-        let done = match (Updater::open(self.config(&home)), self.origin()) {
+        let done = match (self.open(&home), self.origin()) {
             (Err(Error::NoSettings { .. } | Error::Tree(TreeError::NotATree { .. })), Some(origin)) => {
                 Updater::install(self.config(&home), &origin)?
             }
@@ -416,7 +439,7 @@ impl<'a> Driver<'a> {
     }
 
     fn origin(&self) -> Option<Origin> {
-        let own = || Updater::open(self.config(&self.setup.config.tree)).ok().map(|updater| updater.origin());
+        let own = || self.open(&self.setup.config.tree).ok().map(|updater| updater.origin());
         self.setup.origin.clone().or_else(own)
     }
 
@@ -438,7 +461,7 @@ impl<'a> Driver<'a> {
 
     /// The last step: counts the start, or goes back from a release that never proved itself.
     fn ready(&self) -> Result<Option<AsApp>, Error> {
-        let updater = match Updater::open(self.config(&self.home())) {
+        let updater = match self.open(&self.home()) {
             // An app without a tree of ours has nothing to prove.
             Err(Error::NoSettings { .. }) => return Ok(Some(AsApp::Ready { start: Start::Plain })),
             Err(error) if is_anothers(&error) => {
@@ -467,23 +490,12 @@ impl<'a> Driver<'a> {
 
     /// Starts the app of a tree.
     fn start_from(&self, tree: &Path) -> Result<AsApp, Error> {
-        let updater = Updater::open(self.config(tree))?;
+        let updater = self.open(tree)?;
         match start(&updater, &self.setup.arguments)? {
             Some(child) => Ok(AsApp::Started(child)),
             None => Ok(AsApp::Restart),
         }
     }
-}
-
-/// Starts the program the installed release names, with this program's environment and input; none if it names none.
-///
-/// # Errors
-/// A damaged record; the program does not start.
-pub fn start(updater: &Updater, arguments: &[OsString]) -> Result<Option<Child>, Error> {
-    let Some(entry) = updater.entry()? else { return Ok(None) };
-    let program = updater.root().join(entry);
-    let child = Command::new(&program).args(arguments).env_remove(FAILED_UPDATE_VARIABLE).spawn();
-    Ok(Some(child.map_err(|source| Error::Io { doing: "start", path: program, source })?))
 }
 
 /// Brings a tree to what its channel offers and every file of it to its manifest.
@@ -519,9 +531,4 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
 /// Whether the tree's state belongs to another user, who alone updates it; for all others the app just runs.
 fn is_anothers(error: &Error) -> bool {
     matches!(error, Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied)
-}
-
-/// Processes that run programs of a tree, for a launcher that wants to know before it starts one more.
-pub fn running(updater: &Updater) -> Vec<u32> {
-    process::running_from(updater.root())
 }

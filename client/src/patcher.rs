@@ -11,17 +11,18 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deploy::DeployReport;
 use crate::error::Error;
 use crate::format::handover::{Handover, arguments_digest, path_digest, path_text};
+use crate::launcher::start_program;
 use crate::process::{self, Watched};
 use crate::progress::{Event, Progress};
 use crate::tree::TreeLock;
-use crate::updater::{Config, FAILED_UPDATE_VARIABLE, HANDOVER, Prepared, Updater};
+use crate::updater::{Config, HANDOVER, Prepared, Updater};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,7 @@ pub fn run<V: View + 'static>(
     drop(lock);
     match result {
         Ok(report) => {
-            let entry = after.map_err(|_| ()).ok().flatten();
+            let entry = after.ok().flatten();
             match start(&updater, entry.as_deref(), &job.arguments, None) {
                 Ok(app) => Ok(Patched { report, app }),
                 Err(error) => go_back(&updater, job, &handover, error),
@@ -260,12 +261,6 @@ fn start(
     arguments: &[OsString],
     failed: Option<u64>,
 ) -> Result<Option<Child>, Error> {
-    let Some(entry) = entry else { return Ok(None) };
-    let program = updater.root().join(entry);
-    let mut command = Command::new(&program);
-    command.args(arguments).stdin(Stdio::null());
-    if let Some(build) = failed {
-        command.env(FAILED_UPDATE_VARIABLE, build.to_string());
-    }
-    command.spawn().map(Some).map_err(|source| Error::Io { doing: "start", path: program, source })
+    let start = |entry| start_program(updater, entry, arguments, failed, Stdio::null());
+    entry.map(start).transpose()
 }

@@ -83,14 +83,6 @@ pub fn started(pid: u32) -> Known {
     system::started(pid)
 }
 
-/// When this process began, if the system tells.
-pub fn own_start() -> Option<String> {
-    match started(std::process::id()) {
-        Known::Began(text) => Some(text),
-        _ => None,
-    }
-}
-
 /// Processes other than this one that run a program below `tree`, a path without links; empty where the system does not
 /// tell.
 pub fn running_from(tree: &Path) -> Vec<u32> {

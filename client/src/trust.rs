@@ -8,7 +8,8 @@
 //! 1. The chain of roots starts at the pinned one. Stored roots are verified again every time: the state is data, never
 //!    authority. Each step N+1 is signed by the thresholds of N and of N+1 and speaks for the same app.
 //! 2. The chain is walked further when the head does not verify under the newest known root, names a newer one, when that
-//!    root has expired, and once a week, counted from the first accepted head; so a plain check is one request.
+//!    root has expired, and once a week, counted from the first accepted head, or if the clock says that the last walk
+//!    lies ahead; so a plain check is one request.
 //! 3. Trusted time is the maximum of the clock, the last accepted `issued` and the client's build time.
 //! 4. A head is for this app and channel; its sequence and `issued` never go back; an equal sequence means an equal body; an
 //!    expired head is stale. Rotating the channel's keys forgets sequence and `issued` (fast-forward), rotating the release
@@ -254,7 +255,9 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
     if !documents.roots_ended {
         let unproved = matches!(head, Err(Refusal::Unsigned { .. }));
         let newer = head.as_ref().is_ok_and(|(head, _)| head.root_version > root.version);
-        let week = facts.state.roots_walked.is_some_and(|at| time.seconds() - at.seconds() >= ROOT_WALK_SECONDS);
+        let since_walk = facts.state.roots_walked.map(|at| time.seconds() - at.seconds());
+        // A walk that lies ahead was noted under a clock that ran ahead: waiting for that day could take years.
+        let week = since_walk.is_some_and(|seconds| !(0..ROOT_WALK_SECONDS).contains(&seconds));
         if unproved || newer || week || root.expires <= time {
             return need(next_root());
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::consult::{pin, undecided};
+use crate::consult::{self, pin, undecided};
 use crate::deploy::{BaseRelease, Deploy, DeployReport, Order, Route};
 use crate::download::{Downloader, RetryPolicy};
 use crate::error::Error;
@@ -26,7 +26,7 @@ use crate::format::release::{RELEASE_BYTES_MAX, Release};
 use crate::format::settings::Settings;
 use crate::format::text::Time;
 use crate::notes::NotesSection;
-use crate::progress::{Cancel, Event, Phase, Progress};
+use crate::progress::{Cancel, Event, Phase, Progress, Silent};
 use crate::source::HttpOptions;
 use crate::tree::scan::{self, Depth, Finding, Found};
 use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
@@ -66,6 +66,20 @@ pub struct Config {
     pub cancel: Cancel,
 }
 
+impl Config {
+    /// The tree `tree` with all else as usual: the proxy of the environment, the protocol's patience, no reports.
+    pub fn new(tree: impl Into<PathBuf>) -> Self {
+        Self {
+            tree: tree.into(),
+            state: None,
+            http: HttpOptions::default(),
+            retry: RetryPolicy::default(),
+            progress: Arc::new(Silent),
+            cancel: Cancel::default(),
+        }
+    }
+}
+
 /// What a tree is to be a tree of.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -79,6 +93,13 @@ pub struct Origin {
     pub platform: String,
     /// The root document to pin, whole.
     pub root: Vec<u8>,
+}
+
+impl Origin {
+    /// Platform token of this machine, as releases are named by default.
+    pub fn host_platform() -> String {
+        format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+    }
 }
 
 /// A tree and its site.
@@ -114,7 +135,7 @@ impl Updater {
     /// A tree with a record is there already; whatever stops the installation. It is resumed by the same call.
     pub fn install(config: Config, origin: &Origin) -> Result<Outcome, Error> {
         let created = CreatedDir::ensure(&config.tree)?;
-        let updater = Self::with_origin(config, origin)?;
+        let updater = Self::for_origin(config, origin)?;
         if updater.tree.record()?.is_some() {
             return Err(Error::AlreadyInstalled { path: updater.config.tree });
         }
@@ -146,7 +167,7 @@ impl Updater {
     /// # Errors
     /// Nothing of the offered release or its bases is there.
     pub fn adopt(config: Config, origin: &Origin) -> Result<Adopted, Error> {
-        let updater = Self::with_origin(config, origin)?;
+        let updater = Self::for_origin(config, origin)?;
         if !updater.config.tree.is_dir() {
             return Err(Error::Usage(format!("{} is not a directory", updater.config.tree.display())));
         }
@@ -214,19 +235,11 @@ impl Updater {
     /// The site cannot be reached or is not to be trusted.
     pub fn check(&self) -> Result<CheckOutcome, Error> {
         let state = self.state()?;
-        let installed = self.record(&state)?.map(|record| record.installed());
+        let installed = self.installed(&state)?;
         let downloader = self.downloader(None, &[])?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
-        if judgement.state.is_some() {
-            // Remembering makes later checks safer, but a check works in a read-only tree, and beside an update, too.
-            if let Ok(lock) = self.tree.lock(Duration::ZERO) {
-                self.remember(&lock, judgement.state)?;
-            }
-        }
-        match judgement.verdict {
-            Verdict::Available(release) if self.launch_state()?.failed.contains(&release.build) => {
-                Ok(CheckOutcome::Idle(Idle::FailedHere(release.build)))
-            }
+        self.remember_if_free(judgement.state)?;
+        match self.unless_failed_here(judgement.verdict)? {
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
             }
@@ -241,7 +254,13 @@ impl Updater {
     /// # Errors
     /// The site cannot be reached or is not to be trusted.
     pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
-        self.fetch_notes(language)
+        let state = self.state()?;
+        let installed = self.installed(&state)?;
+        let downloader = self.downloader(None, &[])?;
+        let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
+        let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
+        let downloader = self.downloader(None, &judgement.mirrors)?;
+        consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
     }
 
     /// Brings the tree to the release its channel offers; content comes from `from` if given, else from the site.
@@ -252,10 +271,10 @@ impl Updater {
         let lock = self.begin()?;
         match self.offer(&lock, from)? {
             Offered::Idle(idle) => Ok(Outcome::Idle(idle)),
-            Offered::Release { release, base, downloader } => {
+            Offered::Release { release, base, installed, downloader } => {
                 let (deploy, order) = (self.deploy(&lock, &downloader), update_order(&release, base.as_ref()));
                 let staged = deploy.stage(&order)?;
-                self.open_way_back(&lock)?;
+                self.open_way_back(&lock, installed)?;
                 Ok(Outcome::Done(Box::new(deploy.commit(staged, &order)?)))
             }
         }
@@ -268,11 +287,12 @@ impl Updater {
         let installed = record.as_ref().map(InstalledRecord::installed);
         let downloader = self.downloader(from, &[])?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
+        let installed = installed.map(|installed| installed.build);
         self.remember(lock, judgement.state)?;
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
         }
-        let release = match judgement.verdict {
+        let release = match self.unless_failed_here(judgement.verdict)? {
             Verdict::Offer(release) => release,
             Verdict::Idle(idle) => {
                 if matches!(idle, Idle::Halted | Idle::BadBuild(_)) {
@@ -282,9 +302,6 @@ impl Updater {
             }
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
         };
-        if self.launch_state()?.failed.contains(&release.release.build) {
-            return Ok(Offered::Idle(Idle::FailedHere(release.release.build)));
-        }
         if let Some(kind) = self.tree.share() {
             let text =
                 format!("this app lies on a network share ({kind}), where others may write; better is a local disk");
@@ -297,7 +314,7 @@ impl Updater {
             Some(record) => Some(record.base),
             None => self.deploy(lock, &downloader).recognise(&release.release)?.map(|recognised| recognised.base),
         };
-        Ok(Offered::Release { release, base, downloader })
+        Ok(Offered::Release { release, base, installed, downloader })
     }
 
     /// Compares every listed file with the installed manifest, by BLAKE3 and with `crc` by the CRC pair too.
@@ -365,12 +382,12 @@ impl Updater {
     /// A damaged record.
     pub fn status(&self) -> Result<Status, Error> {
         let state = self.state()?;
-        let record = self.record(&state)?;
+        let installed = self.installed_release(&state)?;
         let root = trust::newest_root(&self.facts(&state, None, Goal::Check))?;
         let channel = state.channels.get(&self.settings.channel);
         Ok(Status {
             settings: self.settings.clone(),
-            installed: record.map(|r| r.release.release),
+            installed,
             unfinished: self.tree.is_in_transaction()?,
             root_version: root.version,
             root_expires: root.expires,
@@ -431,7 +448,13 @@ impl InstalledRecord {
 
 /// What a channel offers one tree.
 enum Offered {
-    Release { release: Box<VerifiedRelease>, base: Option<BaseRelease>, downloader: Downloader },
+    Release {
+        release: Box<VerifiedRelease>,
+        base: Option<BaseRelease>,
+        /// Build recorded as installed.
+        installed: Option<u64>,
+        downloader: Downloader,
+    },
     Idle(Idle),
 }
 

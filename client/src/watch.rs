@@ -201,12 +201,10 @@ fn wait(pause: Duration, timing: &dyn Timing, cancel: &Cancel) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::download::DownloadError;
+    use crate::download::{DownloadError, JumpingTiming};
     use crate::source::{SourceError, Trouble};
 
     fn seconds(schedule: Schedule, ended: Ended, chance: u32) -> f64 {
@@ -258,22 +256,6 @@ mod tests {
         }
     }
 
-    /// Waits pass at once.
-    #[derive(Default)]
-    struct Jumping(Mutex<Duration>);
-
-    impl Timing for Jumping {
-        fn now(&self) -> Duration {
-            *self.0.lock().expect("no panic")
-        }
-        fn pause(&self, wait: Duration) {
-            *self.0.lock().expect("no panic") += wait;
-        }
-        fn chance_per_mille(&self) -> u32 {
-            500
-        }
-    }
-
     fn unavailable(retry_after: Option<u64>) -> Error {
         let source = SourceError::Transient {
             name: "x".into(),
@@ -286,7 +268,7 @@ mod tests {
 
     #[test]
     fn rounds_back_off_and_recover_and_end_when_asked() {
-        let (timing, cancel) = (Jumping::default(), Cancel::default());
+        let (timing, cancel) = (JumpingTiming::default(), Cancel::default());
         let mut script =
             vec![Ok(1), Err(unavailable(None)), Err(unavailable(Some(5000))), Ok(2), Err(Error::Cancelled)].into_iter();
         let mut waits = Vec::new();
@@ -304,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_counted_watch_ends_with_its_last_failure_and_a_lost_tree_ends_it_at_once() {
-        let (timing, cancel) = (Jumping::default(), Cancel::default());
+        let (timing, cancel) = (JumpingTiming::default(), Cancel::default());
         let run = |rounds_max, error: fn() -> Error| {
             let mut count = 0;
             let options = WatchOptions { rounds: rounds_max, ..WatchOptions::default() };
@@ -328,7 +310,7 @@ mod tests {
                 cancel.cancel();
             }
         };
-        let timing = Jumping::default();
+        let timing = JumpingTiming::default();
         rounds(&options, &timing, &cancel, || Ok(()), told).expect("cancelled");
         assert_eq!(timing.now(), Duration::ZERO);
     }

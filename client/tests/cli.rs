@@ -1,10 +1,15 @@
 //! The `client` program from the outside, on the frozen sites of `fixtures/sites`: commands, messages and exit codes.
 
+#[path = "support/frozen_site.rs"]
+mod frozen_site;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use frozen_site::install;
 
 const DONE: i32 = 0;
 const USAGE: i32 = 2;
@@ -15,9 +20,6 @@ const DAMAGED: i32 = 6;
 const DISK: i32 = 7;
 const LOCKED: i32 = 8;
 
-/// The frozen site, and the platform it has releases for. That for Windows is without links.
-const FROZEN: (&str, &str) = if cfg!(windows) { ("windows-v1", "windows-x86_64") } else { ("v1", "linux-x86_64") };
-
 struct World {
     dir: tempfile::TempDir,
 }
@@ -26,8 +28,7 @@ impl World {
     /// A copy of the frozen site, so that tests can break it.
     fn new() -> Self {
         let world = Self { dir: tempfile::tempdir().expect("a directory") };
-        let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sites").join(FROZEN.0);
-        copy(&frozen, &world.path("site"));
+        frozen_site::copy_to(&world.path("site"));
         world
     }
 
@@ -72,24 +73,6 @@ fn client(dir: &Path, line: &str) -> Command {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn install(channel: &str, tree: &str) -> String {
-    let origin = format!("--site site --root site/root/1.root --app org.example.app --platform {}", FROZEN.1);
-    format!("install {origin} --channel {channel} --tree {tree}")
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("readable") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).expect("copied");
-        }
-    }
 }
 
 #[test]
@@ -197,7 +180,7 @@ fn what_is_not_the_site_is_told_apart_from_what_is_forged() {
     };
     let line = install("stable", "tree");
     wrong(line.replace("org.example.app", "org.example.other"), NOT_TRUSTED, "org.example.other");
-    wrong(line.replace(FROZEN.1, "plan9-x86_64"), NOTHING_TO_DO, "no release for this platform");
+    wrong(line.replace(frozen_site::PLATFORM, "plan9-x86_64"), NOTHING_TO_DO, "no release for this platform");
     wrong(line.replace("--channel stable", "--channel beta"), NETWORK, "channels/beta.head");
     wrong(line.replace("--channel stable", "--channel Bad!"), USAGE, "channel");
     wrong(line.replace("site/root/1.root", "site/channels/stable.head"), NOT_TRUSTED, "root");

@@ -1,5 +1,4 @@
 //! A commit touches what it must, nothing else, and nothing before it has looked.
-#![cfg(unix)]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]
@@ -9,6 +8,7 @@ mod tree;
 mod tree_fs;
 
 use std::fs;
+#[cfg(unix)]
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
@@ -69,6 +69,7 @@ fn a_staged_file_that_was_swapped_never_reaches_the_tree() {
     assert_eq!(fs::read(site.root().join("app")).expect("there"), b"two");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_mode_that_was_changed_in_staging_is_set_right() {
     let site = Site::plain(&old());
@@ -80,6 +81,7 @@ fn a_mode_that_was_changed_in_staging_is_set_right() {
     assert_eq!(fs::metadata(site.root().join("app")).expect("there").permissions().mode() & 0o7777, 0o755);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_planted_link_in_a_parent_directory_is_refused_and_nothing_is_written_through_it() {
     let site = Site::plain(&old());
@@ -99,6 +101,7 @@ fn a_planted_link_in_a_parent_directory_is_refused_and_nothing_is_written_throug
     assert_eq!(fs::read(site.root().join("app")).expect("there"), b"one");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_state_directory_that_is_a_link_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -118,6 +121,7 @@ fn a_state_directory_beside_the_tree_serves_as_well() {
     let tree = Tree::open(&site.root(), Some(&state)).expect("a tree");
     update(&tree, &old(), &new()).expect("an update");
     assert!(!site.state().exists() && state.join("installed/release").exists());
+    #[cfg(unix)]
     assert_eq!(fs::metadata(&state).expect("there").permissions().mode() & 0o7777, 0o700);
     assert_eq!(tree.record().expect("read"), Some(record(&new())));
 }
@@ -136,6 +140,7 @@ fn a_state_directory_on_another_volume_is_refused() {
     assert!(!state.path().join("s").exists(), "nothing stays behind");
 }
 
+#[cfg(unix)]
 #[test]
 fn files_with_equal_content_never_share_a_file_and_outside_names_keep_theirs() {
     let site = Site::plain(&old());
@@ -168,6 +173,7 @@ fn a_plan_that_contradicts_itself_is_refused() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_pipe_in_the_way_is_named_and_left_alone() {
     let site = Site::plain(&old());
@@ -282,6 +288,7 @@ fn lack_of_space_and_rights_and_files_in_use_are_found_before_the_commit_begins(
     assert!(matches!(&held, TreeError::NotWritable { path, .. } if path == "app"), "{held}");
 }
 
+#[cfg(unix)]
 #[test]
 fn nothing_is_written_outside_while_somebody_swaps_a_directory_for_a_link() {
     let (mut done, mut refused) = (0, 0);
@@ -294,6 +301,7 @@ fn nothing_is_written_outside_while_somebody_swaps_a_directory_for_a_link() {
 
 /// A few updates of a tree of which somebody swaps a directory for a link to the outside all the time; how many were done
 /// and how many refused. Whatever becomes of the tree, which is torn apart: nothing may reach outside.
+#[cfg(unix)]
 fn updates_under_attack() -> (usize, usize) {
     use std::sync::atomic::{AtomicBool, Ordering};
     let site = Site::plain(&old());

@@ -1,7 +1,9 @@
-//! The background round, as a process of its own beside a running app, on the frozen site of `fixtures/sites/v1`.
+//! The background round, as a process of its own beside a running app, on the frozen sites of `fixtures/sites`.
 
 #![cfg(all(feature = "cli", feature = "http"))]
 
+#[path = "support/frozen_site.rs"]
+mod frozen_site;
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,10 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 
-use lamplighter_client::download::RetryPolicy;
-use lamplighter_client::progress::{Cancel, Silent};
 use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Updater};
 use lamplighter_client::watch::{WatchEvent, WatchOptions};
@@ -27,10 +26,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let world = Self { dir: tempfile::tempdir().expect("a directory") };
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sites/v1"), &world.path("site"));
-        let line = "install --site site --root site/root/1.root --app org.example.app --platform linux-x86_64 \
-                    --channel old --tree tree";
-        assert!(world.client(line).status().expect("the client runs").success());
+        frozen_site::copy_to(&world.path("site"));
+        assert!(world.client(&frozen_site::install("old", "tree")).status().expect("the client runs").success());
         world.set("channel,old", "channel,stable");
         world
     }
@@ -59,14 +56,8 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        Config {
-            tree: self.path("tree"),
-            state: None,
-            http: HttpOptions { proxy: Proxy::None, ..HttpOptions::default() },
-            retry: RetryPolicy::default(),
-            progress: Arc::new(Silent),
-            cancel: Cancel::default(),
-        }
+        let http = HttpOptions { proxy: Proxy::None, ..HttpOptions::default() };
+        Config { http, ..Config::new(self.path("tree")) }
     }
 
     /// Files of the tree, with their content and time of change.
@@ -85,17 +76,6 @@ fn list(dir: &Path, found: &mut BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTim
         } else if kind.is_file() {
             let changed = entry.metadata().and_then(|m| m.modified()).expect("a time");
             found.insert(path.clone(), (fs::read(path).expect("readable"), changed));
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("readable").map(|entry| entry.expect("an entry")) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().expect("a type").is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = fs::copy(entry.path(), &target).expect("copied"),
         }
     }
 }

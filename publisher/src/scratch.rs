@@ -82,9 +82,7 @@ impl Scratch {
         release: &VerifiedRelease,
         route: Route,
     ) -> Result<DeployReport, ClientError> {
-        let (signed, manifest) = (&base.0.release, base.1.clone());
-        let objects = Some((signed.build, signed.objects));
-        let base = BaseRelease { manifest, manifest_blake3: signed.manifest.blake3, objects, unproven: false };
+        let base = BaseRelease::recorded(&base.0.release, base.1.clone());
         self.deploy(tree, release, Some(&base), route)
     }
 

@@ -3,43 +3,26 @@
 
 #[path = "../../client/tests/support/hostile.rs"]
 mod hostile;
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "support/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lamplighter_client::download::{RetryPolicy, Timing};
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
-use lamplighter_client::format::signed::SignedDocument;
+use lamplighter_client::download::{JumpingTiming, RetryPolicy};
 use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Outcome, Updater};
-use lamplighter_publisher::sign::{Role, Signers};
 
 use hostile::{Fault, Hostile};
-use world::{World, contents, done, noise};
+use signing::{HEAD, change_head};
+use world::{World, contents, copy, done, noise};
 
-const HEAD: &str = "channels/stable.head";
 const UPDATES: u64 = 240;
-
-/// Waits pass at once.
-#[derive(Default)]
-struct Jumping(Mutex<Duration>);
-
-impl Timing for Jumping {
-    fn now(&self) -> Duration {
-        *self.0.lock().expect("no panic")
-    }
-    fn pause(&self, wait: Duration) {
-        *self.0.lock().expect("no panic") += wait;
-    }
-    fn chance_per_mille(&self) -> u32 {
-        500
-    }
-}
 
 /// Numbers that look random and are the same every time.
 struct Dice(blake3::OutputReader);
@@ -106,21 +89,9 @@ fn attack(dice: &mut Dice, loot: &Loot, path: &str) -> Fault {
     }
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("readable");
-        let to = to.join(entry.path().strip_prefix(from).expect("below"));
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(to).expect("made");
-        } else {
-            fs::copy(entry.path(), to).expect("copied");
-        }
-    }
-}
-
 fn config(world: &World, tree: &str) -> Config {
     let http = HttpOptions { proxy: Proxy::None, stall_timeout: Duration::from_secs(5), ..HttpOptions::default() };
-    let retry = RetryPolicy { timing: Arc::new(Jumping::default()), ..RetryPolicy::default() };
+    let retry = RetryPolicy { timing: Arc::new(JumpingTiming::default()), ..RetryPolicy::default() };
     Config { http, retry, ..world.config(tree).0 }
 }
 
@@ -216,17 +187,6 @@ fn who_sits_in_between_gets_no_wrong_byte_installed_and_cannot_stop_an_update_fo
     assert!(at_work, "the attacker must be felt, and not be everywhere: {found}");
 }
 
-/// Signs the head of the channel anew, with `mirrors`.
-fn name_mirrors(world: &World, mirrors: Vec<String>) {
-    let path = world.site().join(HEAD);
-    let document = SignedDocument::split(&fs::read(&path).expect("a head"), HEAD_BYTES_MAX).expect("signed");
-    let head = Head::parse(&document.body).expect("a head");
-    let (issued, sequence) = (head.issued, head.sequence + 1);
-    let head = Head { mirrors, sequence, ..head };
-    let signers = Signers::load(Role::Channel, Some(&world.path("keys"))).expect("the channel's key");
-    fs::write(path, signers.sign(head.to_body(), HEAD, issued).to_bytes()).expect("written");
-}
-
 #[test]
 fn documents_and_content_may_come_from_different_hosts() {
     let (world, _) = three_releases();
@@ -234,7 +194,7 @@ fn documents_and_content_may_come_from_different_hosts() {
     copy(&world.site(), &downloads);
     fs::remove_dir_all(downloads.join("channels")).expect("removed");
     let content = Hostile::dir(&downloads);
-    name_mirrors(&world, vec![content.url()]);
+    change_head(&world, |head| head.mirrors = vec![content.url()]);
     let site = Hostile::dir(&world.site());
     for directory in ["objects", "packs"] {
         fs::remove_dir_all(world.site().join(directory)).expect("removed");

@@ -1,32 +1,23 @@
 //! The way to a later pack format: a client leaves aside what it cannot read and says so, and a publisher makes packs only
 //! for bases whose client reads them. Format 2 is made up.
 
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "support/world.rs"]
 mod world;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::format::document::FileRef;
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
 use lamplighter_client::format::pack;
 use lamplighter_client::format::release::{PackRow, RELEASE_BYTES_MAX, Release};
-use lamplighter_client::format::signed::SignedDocument;
-use lamplighter_client::format::text::Time;
 use lamplighter_client::updater::Updater;
-use lamplighter_publisher::sign::{Role, Signers};
+use lamplighter_publisher::sign::Role;
 
+use signing::{body_of, change_head, sign};
 use world::{PLATFORM, World, contents, done, noise, write};
-
-fn sign(world: &World, role: Role, body: Vec<u8>) -> Vec<u8> {
-    let signers = Signers::load(role, Some(&world.path("keys"))).expect("keys");
-    signers.sign(body, "test", Time::now()).to_bytes()
-}
-
-fn body_of(path: &Path, cap_bytes: u64) -> Vec<u8> {
-    SignedDocument::split(&fs::read(path).expect("there"), cap_bytes).expect("signed").body
-}
 
 fn release_path(world: &World, build: u64) -> PathBuf {
     world.site().join(format!("releases/{build}/{PLATFORM}/release"))
@@ -42,11 +33,7 @@ fn change(world: &World, build: u64, edit: impl FnOnce(&mut Release)) {
     edit(&mut release);
     let signed = sign(world, Role::Release, release.to_body());
     write(&release_path(world, build), &signed);
-    let path = world.site().join("channels/stable.head");
-    let mut head = Head::parse(&body_of(&path, HEAD_BYTES_MAX)).expect("a head");
-    head.sequence += 1;
-    head.releases[0].file = FileRef::of(&signed);
-    write(&path, &sign(world, Role::Channel, head.to_body()));
+    change_head(world, |head| head.releases[0].file = FileRef::of(&signed));
 }
 
 fn tree(changed: u8) -> Vec<u8> {

@@ -58,15 +58,9 @@ const PLAIN: Settings =
 /// A setup of a program that lies outside the tree.
 fn setup(app: &App, settings: Settings) -> Setup {
     Setup {
-        config: app.world.config("tree").0,
-        settings,
-        local: None,
-        origin: None,
-        resources: None,
-        compiled_build: 0,
         program: Some(app.world.path("launcher")),
         arguments: vec!["argument".into()],
-        language: "en".into(),
+        ..Setup::new(app.world.config("tree").0, settings)
     }
 }
 
@@ -93,9 +87,7 @@ fn launching_updates_if_told_to_and_passes_arguments_and_exit_code_on() {
 
 #[test]
 fn a_release_that_fails_three_first_starts_gives_way_to_the_one_before() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "exit 1");
     for _ in 0..3 {
         App::said(&app.launch(&["--yes"]), 1);
@@ -109,9 +101,7 @@ fn a_release_that_fails_three_first_starts_gives_way_to_the_one_before() {
 
 #[test]
 fn where_the_way_back_is_lost_the_app_still_runs() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "exit 1");
     for _ in 0..3 {
         App::said(&app.launch(&["--yes"]), 1);
@@ -120,14 +110,12 @@ fn where_the_way_back_is_lost_the_app_still_runs() {
     fs::rename(app.world.site(), app.world.path("gone")).expect("renamed");
     let said = App::said(&app.launch(&[]), 1);
     assert!(said.contains("going back did not work"), "{said}");
-    assert_eq!(app.world.open("tree").installed_build().expect("readable"), Some(2));
+    assert_eq!(app.build_of("tree"), Some(2));
 }
 
 #[test]
 fn a_release_that_ends_well_once_is_confirmed() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "exit 0");
     App::said(&app.launch(&["--yes"]), 0);
     assert_eq!(app.world.open("tree").previous_build().expect("readable"), None);
@@ -135,9 +123,7 @@ fn a_release_that_ends_well_once_is_confirmed() {
 
 #[test]
 fn a_release_that_runs_long_enough_is_confirmed_although_it_fails_later() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "sleep 1.5; exit 1");
     App::said(&app.launch(&["--yes", "--confirm-after", "1"]), 1);
     assert_eq!(app.world.open("tree").previous_build().expect("readable"), None);
@@ -159,9 +145,7 @@ fn an_app_that_asks_for_it_is_updated_and_started_again() {
 
 #[test]
 fn later_runs_the_old_version_and_skip_does_not_ask_again() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "exit 0");
     let host = Listener::saying(Answer::Later);
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Plain }));
@@ -179,9 +163,7 @@ fn later_runs_the_old_version_and_skip_does_not_ask_again() {
 
 #[test]
 fn a_site_that_cannot_be_reached_keeps_nobody_from_running() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     fs::rename(app.world.site(), app.world.path("gone")).expect("renamed");
     let host = Listener::saying(Answer::Yes);
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { .. }));
@@ -206,9 +188,7 @@ fn a_bundle_that_macos_shows_from_elsewhere_runs_and_is_not_updated() {
 
 #[test]
 fn a_held_lock_and_a_build_below_the_minimum_are_told() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     let tree = lamplighter_client::tree::Tree::open(&app.world.path("tree"), None).expect("a tree");
     let lock = tree.lock(Duration::ZERO).expect("free");
     assert!(matches!(run(&setup(&app, PLAIN), &Listener::saying(Answer::Yes)), AsApp::Locked));
@@ -224,9 +204,7 @@ fn a_held_lock_and_a_build_below_the_minimum_are_told() {
 
 #[test]
 fn the_app_is_copied_to_local_storage_and_runs_from_there() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     let settings = Settings { run_in_local: true, ..PLAIN };
     let setup = Setup { local: Some(app.world.path("local")), ..setup(&app, settings) };
     let host = Listener::saying(Answer::Yes);
@@ -247,16 +225,14 @@ fn the_app_is_copied_to_local_storage_and_runs_from_there() {
 
 #[test]
 fn a_newer_release_goes_to_empty_local_storage_at_once() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     app.release(2, "exit 0");
     let settings = Settings { run_in_local: true, ..PLAIN };
     let setup = Setup { local: Some(app.world.path("local")), ..setup(&app, settings) };
     let AsApp::Started(mut child) = run(&setup, &Listener::saying(Answer::Yes)) else { panic!("started") };
     child.wait().expect("ended");
-    assert_eq!(app.world.open("local").installed_build().expect("readable"), Some(2));
-    assert_eq!(app.world.open("tree").installed_build().expect("readable"), Some(1), "the download stays as it is");
+    assert_eq!(app.build_of("local"), Some(2));
+    assert_eq!(app.build_of("tree"), Some(1), "the download stays as it is");
 }
 
 #[test]
@@ -270,7 +246,7 @@ fn an_updater_installs_updates_and_starts() {
             panic!("started")
         };
         child.wait().expect("ended");
-        assert_eq!(app.world.open("tree").installed_build().expect("readable"), Some(build));
+        assert_eq!(app.build_of("tree"), Some(build));
         app.release(build + 1, "exit 0");
     }
     let tree = lamplighter_client::tree::Tree::open(&app.world.path("tree"), None).expect("a tree");
@@ -281,9 +257,7 @@ fn an_updater_installs_updates_and_starts() {
 
 #[test]
 fn resources_are_verified_fetched_or_built() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     let with = |resources| setup(&app, Settings { resources, ..PLAIN });
     write(&app.world.path("tree/data"), b"damaged");
     let host = Listener::saying(Answer::Yes);
@@ -305,9 +279,7 @@ fn resources_are_verified_fetched_or_built() {
 
 #[test]
 fn uninstalling_leaves_what_is_the_users_and_says_where() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     write(&app.world.path("tree/data"), b"edited");
     write(&app.world.path("tree/saves/game"), b"mine");
     let said = app.command("client").args(["uninstall", "--tree", "tree"]).output().expect("the client runs");
@@ -320,9 +292,7 @@ fn uninstalling_leaves_what_is_the_users_and_says_where() {
 
 #[test]
 fn a_tree_nobody_wrote_to_goes_as_a_whole_even_by_a_program_in_it() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     let own = app.world.path("tree/patcher-copy");
     fs::copy(support::app::program("patcher"), &own).expect("copied");
     let mut command = std::process::Command::new(&own);

@@ -31,9 +31,7 @@ impl Case {
 
     /// Build 2 ends by `ending`, its patcher does `patcher`.
     fn with(ending: &str, patcher: &str) -> Self {
-        let app = App::new();
-        app.release(1, "exit 0");
-        done(app.world.install("tree"));
+        let app = App::installed();
         app.release_with(2, ending, patcher, "");
         assert!(matches!(app.world.open("tree").stage(None), Ok(StageOutcome::Ready(_))));
         let running = Command::new("sleep").arg("60").spawn().expect("started");
@@ -45,7 +43,7 @@ impl Case {
     }
 
     fn installed(&self) -> Option<u64> {
-        self.tree().installed_build().expect("readable")
+        self.app.build_of("tree")
     }
 
     fn staged_at(&self) -> PathBuf {
@@ -233,9 +231,7 @@ fn without_any_patcher_that_works_the_commit_is_left_to_the_caller() {
 
 #[test]
 fn a_new_version_that_does_not_start_at_all_goes_back_at_once() {
-    let app = App::new();
-    app.release(1, "exit 0");
-    done(app.world.install("tree"));
+    let app = App::installed();
     let patcher = format!("#!/bin/sh\n{}\n", real_patcher());
     app.publish(2, &[("app", b"\x7fELF is not a program"), ("patcher", patcher.as_bytes())], "");
     app.world.open("tree").stage(None).expect("staged");
@@ -243,7 +239,7 @@ fn a_new_version_that_does_not_start_at_all_goes_back_at_once() {
     app.world.open("tree").hand_over(running.id(), &["again".into()]).expect("handed over");
     running.kill().and_then(|()| running.wait()).expect("ended");
     app.expect_log("<1><again>\n");
-    assert_eq!(app.world.open("tree").installed_build().expect("readable"), Some(1));
+    assert_eq!(app.build_of("tree"), Some(1));
     assert_eq!(app.world.contents("tree"), support::world::contents(&app.world.path("input-1")));
 }
 

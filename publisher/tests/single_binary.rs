@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use lamplighter_client::format::digest::Blake3;
 
-use world::{APP, PLATFORM, World, noise, text, write};
+use world::{APP, PLATFORM, World, copy, noise, text, write};
 
 const STAMP: &[u8] = b"single_binary build 0000000";
 
@@ -71,18 +71,6 @@ fn publisher() -> &'static World {
         }
         world
     })
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("readable");
-        let to = to.join(entry.path().strip_prefix(from).expect("below"));
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(to).expect("made");
-        } else {
-            fs::copy(entry.path(), to).expect("copied");
-        }
-    }
 }
 
 /// A site of one's own, and a user's directory with the program and files of others.

@@ -1,5 +1,7 @@
 //! What a hostile or broken site can do to a client: cost it time, never change its tree.
 
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "support/world.rs"]
 mod world;
 
@@ -9,13 +11,12 @@ use std::path::{Path, PathBuf};
 use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::format::document::FileRef;
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
+use lamplighter_client::format::head::Head;
 use lamplighter_client::format::release::{PackRow, RELEASE_BYTES_MAX, Release};
-use lamplighter_client::format::signed::SignedDocument;
-use lamplighter_client::format::text::Time;
 use lamplighter_client::updater::{Origin, Outcome, Updater};
-use lamplighter_publisher::sign::{Role, Signers};
+use lamplighter_publisher::sign::Role;
 
+use signing::{body_of, change_head_and_text, sign};
 use world::{PLATFORM, World, contents, done, noise, write};
 
 /// Build 1 installed in `tree`, build 2 published.
@@ -153,26 +154,12 @@ fn another_root_app_platform_or_channel_is_refused() {
     assert_eq!(code(&garbage), "E_NOT_OURS");
 }
 
-/// Signs `body` anew with the world's keys of `role`.
-fn sign(world: &World, role: Role, body: Vec<u8>) -> Vec<u8> {
-    let signers = Signers::load(role, Some(&world.path("keys"))).expect("keys");
-    signers.sign(body, "test", Time::now()).to_bytes()
-}
-
-fn body_of(path: &Path, cap_bytes: u64) -> Vec<u8> {
-    SignedDocument::split(&fs::read(path).expect("there"), cap_bytes).expect("signed").body
-}
-
 /// Replaces the release of build 2, and the head that names it.
 fn republish(world: &World, release_body: Vec<u8>, head_more: &str) {
     let release = sign(world, Role::Release, release_body);
     write(&world.site().join(format!("releases/2/{PLATFORM}/release")), &release);
-    let path = world.site().join("channels/stable.head");
-    let mut head = Head::parse(&body_of(&path, HEAD_BYTES_MAX)).expect("a head");
-    head.sequence += 1;
-    head.releases[0].file = FileRef::of(&release);
-    let body = String::from_utf8(head.to_body()).expect("text").replace("\nend\n", &format!("\n{head_more}end\n"));
-    write(&path, &sign(world, Role::Channel, body.into_bytes()));
+    let name = |head: &mut Head| head.releases[0].file = FileRef::of(&release);
+    change_head_and_text(world, name, |text| text.replace("\nend\n", &format!("\n{head_more}end\n")));
 }
 
 fn release_two(world: &World) -> Release {

@@ -1,30 +1,17 @@
 //! A release that was staged in the background and then taken back.
 
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "support/world.rs"]
 mod world;
 
 use std::fs;
 
-use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
-use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::trust::Idle;
 use lamplighter_client::watch::{WatchEvent, WatchOptions};
-use lamplighter_publisher::sign::{Role, Signers};
 
+use signing::change_head;
 use world::{World, done};
-
-const HEAD: &str = "channels/stable.head";
-
-/// Signs the head of the channel anew, changed.
-fn change_head(world: &World, change: impl FnOnce(&mut Head)) {
-    let path = world.site().join(HEAD);
-    let document = SignedDocument::split(&fs::read(&path).expect("a head"), HEAD_BYTES_MAX).expect("signed");
-    let mut head = Head::parse(&document.body).expect("a head");
-    head.sequence += 1;
-    change(&mut head);
-    let signers = Signers::load(Role::Channel, Some(&world.path("keys"))).expect("the channel's key");
-    fs::write(path, signers.sign(head.to_body(), HEAD, head.issued).to_bytes()).expect("written");
-}
 
 fn one_round(world: &World) -> String {
     let mut told = String::new();

@@ -53,7 +53,7 @@ pub extern "C" fn lamplighter_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn lamplighter_platform() -> *const c_char {
     static PLATFORM: OnceLock<CString> = OnceLock::new();
-    PLATFORM.get_or_init(|| CString::new(calls::host_platform()).unwrap_or_default()).as_ptr()
+    PLATFORM.get_or_init(|| CString::new(Origin::host_platform()).unwrap_or_default()).as_ptr()
 }
 
 /// Opens the tree in the directory `tree`, whether or not anything is installed there yet. Reads and changes nothing.
@@ -96,26 +96,14 @@ pub extern "C" fn lamplighter_close(handle: LamplighterHandle) {
 /// a callback. LAMPLIGHTER_USAGE if the handle is closed.
 #[unsafe(no_mangle)]
 pub extern "C" fn lamplighter_cancel(handle: LamplighterHandle) -> i32 {
-    handles::get(handle).map_or_else(
-        |fault| fault.status,
-        |opened| {
-            opened.cancel().cancel();
-            LAMPLIGHTER_OK
-        },
-    )
+    status(handles::get(handle).map(|opened| opened.cancel().cancel()))
 }
 
 /// Takes a cancel back for calls that begin from now on. To be called before a call that a user may cancel, by the thread
 /// that will also cancel it: so no cancel is lost.
 #[unsafe(no_mangle)]
 pub extern "C" fn lamplighter_clear_cancel(handle: LamplighterHandle) -> i32 {
-    handles::get(handle).map_or_else(
-        |fault| fault.status,
-        |opened| {
-            opened.clear_cancel();
-            LAMPLIGHTER_OK
-        },
-    )
+    status(handles::get(handle).map(|opened| opened.clear_cancel()))
 }
 
 /// Follows another channel with this handle; an installed tree remembers it once an update from there was verified.
@@ -424,6 +412,10 @@ pub unsafe extern "C" fn lamplighter_free_text(text: *mut c_char) {
     }
 }
 
+fn status(result: Result<(), Fault>) -> i32 {
+    result.map_or_else(|fault| fault.status, |()| LAMPLIGHTER_OK)
+}
+
 const NOBODY: *mut c_void = std::ptr::null_mut();
 
 /// A call that tells a struct and a JSON text. Where they go is checked before anything is done.
@@ -466,7 +458,7 @@ unsafe fn read_origin(origin: *const LamplighterOrigin) -> Result<Origin, Fault>
             app: text("origin.app", origin.app)?.to_owned(),
             channel: text("origin.channel", origin.channel)?.to_owned(),
             platform: optional_text("origin.platform", origin.platform)?
-                .map_or_else(calls::host_platform, str::to_owned),
+                .map_or_else(Origin::host_platform, str::to_owned),
             root: bytes("origin.root", origin.root, origin.root_length)?.to_vec(),
         })
     }

@@ -18,11 +18,6 @@ use crate::types::*;
 /// A struct of the interface and the JSON text beside it.
 pub(crate) type Told<T> = Result<(T, String), Fault>;
 
-/// Platform token of this machine.
-pub(crate) fn host_platform() -> String {
-    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
-}
-
 pub(crate) fn open(tree: &str, state: Option<&str>, proxy: Option<&str>) -> Result<LamplighterHandle, Fault> {
     let proxy = match proxy {
         None => Proxy::FromEnvironment,

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::{Cancel, Progress};
 use lamplighter_client::source::HttpOptions;
@@ -46,14 +45,8 @@ impl Opened {
 
     /// The configuration of one call.
     pub(crate) fn config(&self, progress: Arc<dyn Progress>) -> Config {
-        Config {
-            tree: self.tree.clone(),
-            state: self.state.clone(),
-            http: self.http.clone(),
-            progress,
-            cancel: self.cancel(),
-            retry: RetryPolicy::default(),
-        }
+        let (state, http, cancel) = (self.state.clone(), self.http.clone(), self.cancel());
+        Config { state, http, progress, cancel, ..Config::new(&self.tree) }
     }
 
     /// The updater of one call.

@@ -3,6 +3,8 @@
 // A test of a C interface calls it as C does: all pointers are to locals of the right type, or wrong on purpose.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
+mod support;
+
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write;
 use std::net::TcpListener;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use lamplighter::*;
+use support::{c_path, frozen_site, sized};
 
 /// A copy of the frozen site, whose channel `old` offers build 1 and `stable` build 2.
 struct World {
@@ -22,7 +25,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let world = Self { dir: tempfile::tempdir().expect("a directory") };
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sites/v1"), &world.path("site"));
+        copy(&frozen_site(), &world.path("site"));
         world
     }
 
@@ -31,15 +34,11 @@ impl World {
     }
 
     fn text(&self, name: &str) -> CString {
-        CString::new(self.path(name).to_str().expect("a name in Unicode")).expect("no NUL")
+        c_path(&self.path(name))
     }
 
     fn open(&self, tree: &str) -> LamplighterHandle {
-        let mut handle = 0;
-        let status =
-            unsafe { lamplighter_open(self.text(tree).as_ptr(), null(), c"".as_ptr(), &raw mut handle, null_mut()) };
-        assert_eq!(status, LAMPLIGHTER_OK);
-        handle
+        support::open(&self.path(tree))
     }
 
     /// Installs build 1 and follows `stable`.
@@ -61,18 +60,7 @@ impl World {
         report: &mut LamplighterReport,
         error: &mut LamplighterError,
     ) -> i32 {
-        let root = fs::read(self.path("site/root/1.root")).expect("a root");
-        let origin = LamplighterOrigin {
-            size: size_of::<LamplighterOrigin>() as u32,
-            reserved: 0,
-            site: site.as_ptr(),
-            app: c"org.example.app".as_ptr(),
-            channel: c"old".as_ptr(),
-            platform: c"linux-x86_64".as_ptr(),
-            root: root.as_ptr(),
-            root_length: root.len(),
-        };
-        unsafe { lamplighter_install(handle, &raw const origin, None, null_mut(), report, null_mut(), error) }
+        support::install(handle, site, &self.path("site/root/1.root"), report, error)
     }
 }
 
@@ -87,13 +75,6 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), to).expect("copied");
         }
     }
-}
-
-/// A struct of zeros with its size set; every struct of the interface begins with that.
-fn sized<T: Copy>() -> T {
-    let mut record = unsafe { std::mem::zeroed::<T>() };
-    unsafe { (&raw mut record).cast::<u32>().write(size_of::<T>() as u32) };
-    record
 }
 
 fn error() -> LamplighterError {

@@ -3,12 +3,15 @@
 // A test of a C interface calls it as C does: all pointers are to locals of the right type, or wrong on purpose.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
-use std::ffi::{CStr, CString, c_void};
+mod support;
+
+use std::ffi::{CStr, c_void};
 use std::fs;
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 use lamplighter::*;
+use support::{c_path, frozen_site, sized};
 
 /// What the user would say, and what was asked.
 struct User {
@@ -40,42 +43,24 @@ unsafe extern "C-unwind" fn user(event: *const LamplighterEvent, user: *mut c_vo
 
 /// A tree at build 1 that follows the channel of build 2, and a handle of it.
 fn installed(dir: &Path) -> LamplighterHandle {
-    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sites/v1");
-    let site = CString::new(frozen.canonicalize().expect("a site").to_str().expect("Unicode")).expect("no NUL");
-    let tree = CString::new(dir.join("tree").to_str().expect("Unicode")).expect("no NUL");
-    let root = fs::read(frozen.join("root/1.root")).expect("a root");
-    let origin = LamplighterOrigin {
-        size: size_of::<LamplighterOrigin>() as u32,
-        reserved: 0,
-        site: site.as_ptr(),
-        app: c"org.example.app".as_ptr(),
-        channel: c"old".as_ptr(),
-        platform: c"linux-x86_64".as_ptr(),
-        root: root.as_ptr(),
-        root_length: root.len(),
-    };
-    let mut handle = 0;
-    unsafe {
-        assert_eq!(lamplighter_open(tree.as_ptr(), null(), null(), &raw mut handle, null_mut()), 0);
-        let origin = &raw const origin;
-        assert_eq!(lamplighter_install(handle, origin, None, null_mut(), null_mut(), null_mut(), null_mut()), 0);
-    }
-    let settings = dir.join("tree/.lamplighter/settings");
+    let (frozen, tree) = (frozen_site(), dir.join("tree"));
+    let handle = support::open(&tree);
+    let (site, root) = (c_path(&frozen), frozen.join("root/1.root"));
+    assert_eq!(support::install(handle, &site, &root, &mut sized(), &mut sized()), LAMPLIGHTER_OK);
+    let settings = tree.join(".lamplighter/settings");
     let text = fs::read_to_string(&settings).expect("settings");
     fs::write(&settings, text.replace("channel,old", "channel,stable")).expect("written");
     handle
 }
 
 fn launch(handle: LamplighterHandle, resources: u32, answer: i32) -> (u32, User) {
-    let mut setup: LamplighterSetup = unsafe { std::mem::zeroed() };
-    setup.size = size_of::<LamplighterSetup>() as u32;
+    let mut setup: LamplighterSetup = sized();
     setup.check_for_updates = 1;
     setup.resources = resources;
     let argument = c"--from=here";
     let arguments = [argument.as_ptr()];
     (setup.arguments, setup.argument_count) = (arguments.as_ptr(), 1);
-    let mut launched: LamplighterLaunched = unsafe { std::mem::zeroed() };
-    launched.size = size_of::<LamplighterLaunched>() as u32;
+    let mut launched: LamplighterLaunched = sized();
     let mut told = User { answer, asked: Vec::new(), messages: Vec::new(), builds: 0 };
     let pointer = (&raw mut told).cast();
     let status = unsafe {
@@ -86,8 +71,7 @@ fn launch(handle: LamplighterHandle, resources: u32, answer: i32) -> (u32, User)
 }
 
 fn build(handle: LamplighterHandle) -> u64 {
-    let mut tree: LamplighterTree = unsafe { std::mem::zeroed() };
-    tree.size = size_of::<LamplighterTree>() as u32;
+    let mut tree: LamplighterTree = sized();
     assert_eq!(unsafe { lamplighter_status(handle, &raw mut tree, null_mut(), null_mut()) }, LAMPLIGHTER_OK);
     tree.build
 }

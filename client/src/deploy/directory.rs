@@ -42,10 +42,5 @@ fn recorded(dir: &Path, record: &Record) -> Result<BaseRelease, Error> {
     let document = SignedDocument::split(&record.release, RELEASE_BYTES_MAX).map_err(|e| damaged(e.to_string()))?;
     let release = Release::parse(&document.body).map_err(|e| damaged(e.to_string()))?;
     let manifest = Manifest::parse(&record.manifest).map_err(|e| damaged(e.to_string()))?;
-    Ok(BaseRelease {
-        manifest,
-        manifest_blake3: Blake3::of(&record.manifest),
-        objects: Some((release.build, release.objects)),
-        unproven: false,
-    })
+    Ok(BaseRelease { manifest_blake3: Blake3::of(&record.manifest), ..BaseRelease::recorded(&release, manifest) })
 }

@@ -1,7 +1,7 @@
 //! How patient a download is.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Numbers of tries and lengths of waits, with the defaults of the protocol.
@@ -84,6 +84,24 @@ impl Timing for SystemTiming {
     fn chance_per_mille(&self) -> u32 {
         // Without randomness all clients pause alike, which is rude and not wrong.
         getrandom::u32().map_or(500, |n| n % 1001)
+    }
+}
+
+/// A clock on which waits pass at once, and without chance: for tests of what waits.
+#[derive(Debug, Default)]
+pub struct JumpingTiming(Mutex<Duration>);
+
+impl Timing for JumpingTiming {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pause(&self, wait: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += wait;
+    }
+
+    fn chance_per_mille(&self) -> u32 {
+        500
     }
 }
 

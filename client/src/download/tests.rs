@@ -6,7 +6,6 @@ use crate::source::{Body, ByteRange, Kind, SourceError, Trouble};
 use proptest::prelude::*;
 use std::io::{self, Cursor, Read};
 use std::sync::Mutex;
-use std::time::Duration;
 
 /// One way to answer; offsets are taken modulo what is there.
 #[derive(Debug, Clone)]
@@ -96,22 +95,6 @@ impl Source for Fickle {
     }
 }
 
-/// No waiting.
-#[derive(Default)]
-struct Jumping(Mutex<Duration>);
-
-impl Timing for Jumping {
-    fn now(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-    fn pause(&self, wait: Duration) {
-        *self.0.lock().unwrap() += wait;
-    }
-    fn chance_per_mille(&self) -> u32 {
-        500
-    }
-}
-
 #[derive(Default)]
 struct Sum(AtomicU64);
 
@@ -127,7 +110,7 @@ fn downloader(bytes: &[u8], scripts: &[Vec<Act>], progress: Arc<dyn Progress>) -
     let source = |acts: &Vec<Act>| -> Arc<dyn Source> {
         Arc::new(Fickle { bytes: bytes.to_vec(), acts: acts.clone(), turn: Mutex::default() })
     };
-    let policy = RetryPolicy { timing: Arc::new(Jumping::default()), ..RetryPolicy::default() };
+    let policy = RetryPolicy { timing: Arc::new(JumpingTiming::default()), ..RetryPolicy::default() };
     Downloader::new(scripts.iter().map(source).collect(), policy, Cancel::default(), progress)
 }
 

@@ -18,7 +18,8 @@
 //!
 //! Size and digests of a link are those of its destination's UTF-8 bytes; those of a directory are those of nothing.
 //!
-//! MUST: the paths are free of conflicts ([`super::path::find_conflicts`]); at most 4,000,000 rows; at most 1 GiB.
+//! MUST: the paths are free of conflicts ([`super::path::find_conflicts`]); at most 4,000,000 rows; at most 1 GiB;
+//! sizes add up to at most 2^53 - 1.
 //! Read in this order: length and BLAKE3 against the signed release, then header line, rows, order, conflicts.
 //!
 //! # Example
@@ -34,7 +35,7 @@
 
 use super::digest::{Blake3, ContentDigest, CrcPair};
 use super::path::{LinkDestination, PathConflict, PathError, RelPath, find_conflicts};
-use super::text::{TextError, number, push_record, records};
+use super::text::{NUMBER_MAX, TextError, number, push_record, records};
 
 /// First line of a manifest.
 pub const HEADER: &str = "filename,crc32,crc32_reversed,size,blake3,mode,link,policy";
@@ -139,6 +140,8 @@ pub enum ManifestError {
     TooOld { column: String },
     #[error("manifest has more than 4000000 rows")]
     TooManyRows,
+    #[error("manifest lists more than 9007199254740991 bytes of content")]
+    TooMuchContent,
 }
 
 /// A whole manifest: rows sorted by path and free of conflicts.
@@ -155,6 +158,11 @@ impl Manifest {
     pub fn new(mut rows: Vec<Row>) -> Result<Self, ManifestError> {
         if rows.len() > ROWS_MAX {
             return Err(ManifestError::TooManyRows);
+        }
+        // Every sum over a manifest's sizes fits a number from here on.
+        let total = rows.iter().try_fold(0u64, |sum, row| sum.checked_add(row.digest.size));
+        if total.is_none_or(|bytes| bytes > NUMBER_MAX) {
+            return Err(ManifestError::TooMuchContent);
         }
         rows.sort_by(|a, b| a.path.cmp(&b.path));
         let conflicts = find_conflicts(rows.iter().map(|r| (&r.path, true)));

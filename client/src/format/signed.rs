@@ -12,8 +12,8 @@
 //!
 //! The body is everything up to and including the first line `end`. A signature is minisign's prehashed form: Ed25519
 //! over the BLAKE2b-512 of the body's bytes. The global signature is Ed25519 over signature ‖ trusted comment, by the
-//! same key. Both MUST verify, strictly (RFC 8032 with canonical encodings, small-order keys refused). A legacy `Ed`
-//! signature is refused. Comments carry no authority and are never read.
+//! same key. Both MUST verify, strictly (RFC 8032 with canonical encodings, small-order keys refused), and the key id MUST
+//! be that of the key. A legacy `Ed` signature is refused. Comments carry no authority and are never read.
 //!
 //! One file, so no cache can serve a body with another's signatures; and anyone can check the k-th signature by hand:
 //!
@@ -131,8 +131,11 @@ impl PublicKey {
         self.key.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `body`.
+    /// Whether `signature` is this key's over `body`, and says so.
     pub fn verifies(&self, body: &[u8], signature: &Signature) -> bool {
+        if signature.key_id != self.id {
+            return false;
+        }
         let check = |message: &[u8], bytes: &[u8; 64]| {
             self.key.verify_strict(message, &Ed25519Signature::from_bytes(bytes)).is_ok()
         };
@@ -149,7 +152,7 @@ impl fmt::Debug for PublicKey {
 /// One minisign signature of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Id of the key it claims; a hint only.
+    /// Id of the key it claims. It must be that key's, as stock minisign wants it, too.
     pub key_id: [u8; 8],
     /// Ed25519 over [`message_digest`] of the body.
     pub signature: [u8; 64],
@@ -178,7 +181,7 @@ impl Signature {
         let &[untrusted, first, trusted, global] = lines else {
             return Err(malformed("expected four lines"));
         };
-        if !untrusted.starts_with(UNTRUSTED.trim_end()) || untrusted.len() > COMMENT_BYTES_MAX {
+        if !untrusted.starts_with(UNTRUSTED) || untrusted.len() > COMMENT_BYTES_MAX {
             return Err(malformed("expected an untrusted comment"));
         }
         let trusted_comment = trusted.strip_prefix(TRUSTED).ok_or(malformed("expected a trusted comment"))?;
@@ -328,15 +331,13 @@ mod tests {
         let key = TestKey::new(1);
         let bytes = sign(BODY, &[&key]);
         let comment_end = BODY.len() + "untrusted comment: minisign".len();
-        let untrusted = BODY.len()..comment_end;
+        let untrusted = BODY.len() + UNTRUSTED.len()..comment_end;
         for at in (0..bytes.len()).filter(|at| !untrusted.contains(at)) {
             for change in [1u8, 0x20, 0x80] {
                 let mut altered = bytes.clone();
                 altered[at] ^= change;
                 let signers = SignedDocument::split(&altered, 4096).map_or(0, |d| d.count_signers([&key.public()]));
-                // The key id is a hint: any key of the role is tried.
-                let id = comment_end + 1 + 2..comment_end + 1 + 15;
-                assert!(signers == 0 || id.contains(&at), "byte {at}");
+                assert_eq!(signers, 0, "byte {at}");
             }
         }
     }

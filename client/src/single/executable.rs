@@ -1,7 +1,7 @@
 //! The file a program runs from: found, identified, replaced.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::workshop::NewFile;
@@ -30,14 +30,19 @@ pub(super) fn find(given: Option<PathBuf>) -> Result<PathBuf, Error> {
 /// Length and BLAKE3 of the file.
 pub(super) fn content_of(path: &Path) -> Result<FileRef, Error> {
     let failed = |source| Error::Io { doing: "read", path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    File::open(path).and_then(|file| copy(file, &mut io::sink())).map_err(failed)
+}
+
+/// Copies, and tells length and BLAKE3 of what was copied.
+pub(super) fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<FileRef> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     let mut length = 0;
     loop {
-        match file.read(&mut buffer).map_err(failed)? {
+        match from.read(&mut buffer)? {
             0 => return Ok(FileRef { length, blake3: Blake3::from_bytes(*hasher.finalize().as_bytes()) }),
             n => {
+                to.write_all(&buffer[..n])?;
                 hasher.update(&buffer[..n]);
                 length += n as u64;
             }

@@ -9,12 +9,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::executable::copy;
 use crate::error::Error;
-use crate::format::digest::Blake3;
 use crate::format::document::FileRef;
 use crate::format::manifest::Row;
 use crate::format::path::STATE_DIR;
@@ -210,23 +210,6 @@ fn keep_permissions(old: &Path, new: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 fn keep_permissions(_: &Path, _: &File) -> io::Result<()> {
     Ok(())
-}
-
-/// Copies and hashes.
-fn copy(mut from: impl Read, to: &mut File) -> io::Result<FileRef> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    let mut length = 0;
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(FileRef { length, blake3: Blake3::from_bytes(*hasher.finalize().as_bytes()) }),
-            n => {
-                to.write_all(&buffer[..n])?;
-                hasher.update(&buffer[..n]);
-                length += n as u64;
-            }
-        }
-    }
 }
 
 fn remove_all(entry: &fs::DirEntry) -> io::Result<()> {

@@ -35,6 +35,8 @@ pub const FILE_MODE: u32 = 0o644;
 pub const EXECUTABLE_MODE: u32 = 0o755;
 /// Mode of everything in the state directory.
 pub const PRIVATE_DIR_MODE: u32 = 0o700;
+/// Directory of the state for files that are removed while they are in use.
+pub(super) const TRASH: &str = "trash";
 
 /// One of the two directories a transaction works in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -120,6 +120,12 @@ pub(super) fn previous_content(blake3: &Blake3) -> Place {
     previous_contents().entry(blake3.to_string())
 }
 
+/// Removed files that were in use.
+pub(super) fn trash() -> Place {
+    at(&[super::fs::TRASH])
+}
+
+/// Programs that were placed to be run.
 pub(super) fn all_programs() -> Place {
     at(&["programs"])
 }

@@ -12,6 +12,7 @@
 //! A commit over a tree that still has a previous release adds to it what that release needs: the way back leads to the
 //! same release as before. [`TreeLock::drop_previous`] before the commit makes it lead to the release that is replaced.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::fs::{self, Existing, FileKind, Fs, FsError, Place};
@@ -29,6 +30,15 @@ impl Tree {
         let release = fs::read_small(self.fs(), &layout::previous(layout::RELEASE), RELEASE_BYTES_MAX)?;
         let manifest = fs::read_small(self.fs(), &layout::previous(layout::MANIFEST), MANIFEST_BYTES_MAX)?;
         Ok(release.zip(manifest).map(|(release, manifest)| Record { release, manifest }))
+    }
+
+    /// Whether the way back is open; reads nothing of what it leads to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn has_previous(&self) -> Result<bool, TreeError> {
+        let is_there = |name| Ok::<_, TreeError>(self.fs().metadata(&layout::previous(name))?.is_some());
+        Ok(is_there(layout::RELEASE)? && is_there(layout::MANIFEST)?)
     }
 }
 
@@ -79,12 +89,13 @@ pub(super) fn keep(tree: &Tree, journal: &Journal) -> Result<(), TreeError> {
     let listed = match tree.previous()? {
         // The tree is that release again: there is nothing to go back to.
         Some(previous) if Blake3::of(&previous.manifest) == journal.to => return Ok(drop_all(fs)?),
-        Some(previous) => Some(Manifest::parse(&previous.manifest)?),
+        Some(previous) => {
+            let manifest = Manifest::parse(&previous.manifest)?;
+            Some(manifest.rows().iter().map(|row| row.digest.blake3).collect::<HashSet<Blake3>>())
+        }
         None => None,
     };
-    let wanted = |digest: &Blake3| {
-        listed.as_ref().is_none_or(|manifest| manifest.rows().iter().any(|row| row.digest.blake3 == *digest))
-    };
+    let wanted = |digest: &Blake3| listed.as_ref().is_none_or(|contents| contents.contains(digest));
     fs::create_state_dirs(fs, &layout::previous_contents())?;
     for (number, op) in journal.ops.iter().enumerate() {
         match (op.area, op.before, op.backup) {

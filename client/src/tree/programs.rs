@@ -1,22 +1,22 @@
 //! Programs of a release that must run while the tree changes, and so run from a copy outside it.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::fs::{self, EXECUTABLE_MODE, FsError, Place};
+use super::fs::{self, EXECUTABLE_MODE, FsError};
+use super::stage::StagedFile;
 use super::{TreeError, TreeLock, layout, scan};
-use crate::format::digest::{Blake3, ContentDigest};
+use crate::format::digest::ContentDigest;
 use crate::format::journal::Thing;
-
-const BUFFER_BYTES: usize = 64 << 10;
 
 impl TreeLock {
     /// Puts the program `name`, read from `source`, into the state directory, where only its owner may write, and gives
     /// its path. One that is there already with this content is taken; copies of other versions go, unless they run.
     ///
     /// # Errors
-    /// [`TreeError::Staged`] if `source` does not hold `digest`: nothing stays behind then. What the system says.
+    /// [`TreeError::Staged`] if `source` does not begin with the content of `digest`: nothing stays behind then. What the
+    /// system says.
     pub fn place_program(
         &self,
         name: &OsStr,
@@ -35,40 +35,14 @@ impl TreeLock {
         let at = directory.entry(name);
         let wanted = Thing::File { mode: EXECUTABLE_MODE, size: digest.size, blake3: digest.blake3 };
         if !scan::observe(fs, &at)?.thing.is_some_and(|thing| thing.same_content(&wanted)) {
-            fs::remove_all(fs, &at)?;
-            if let Err(error) = self.write_program(&at, digest, source) {
-                let _ = fs::remove_all(fs, &at);
-                return Err(error);
+            let mut file = StagedFile::create(self, at.clone(), 0, digest.size, true)?;
+            if let Err(error) = io::copy(&mut source.take(digest.size), &mut file) {
+                file.remove();
+                return Err(FsError::io("write", &at, error).into());
             }
+            file.finish(digest)?;
         }
         Ok(self.state_dir().join(at.path()))
-    }
-
-    fn write_program(&self, at: &Place, digest: &ContentDigest, source: &mut dyn Read) -> Result<(), TreeError> {
-        let failed = |e: std::io::Error| FsError::io("write", at, e);
-        let mut file = self.fs().create_file(at)?;
-        let mut hasher = blake3::Hasher::new();
-        let (mut written, mut buffer) = (0u64, vec![0; BUFFER_BYTES]);
-        loop {
-            let count = source.read(&mut buffer).map_err(failed)?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-            written += count as u64;
-            file.write_all(&buffer[..count]).map_err(failed)?;
-        }
-        let found = Blake3::from_bytes(*hasher.finalize().as_bytes());
-        if written != digest.size || found != digest.blake3 {
-            return Err(TreeError::Staged {
-                number: 0,
-                expected_size: digest.size,
-                expected: digest.blake3,
-                found: format!("{written} bytes with BLAKE3 {found}"),
-            });
-        }
-        let done = file.flush().and_then(|()| file.set_mode(EXECUTABLE_MODE)).and_then(|()| file.sync());
-        Ok(done.map_err(failed)?)
     }
 }
 

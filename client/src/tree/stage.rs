@@ -139,12 +139,7 @@ impl Staging {
     /// # Errors
     /// What the system says.
     pub fn create(&self, number: usize, size: u64, executable: bool) -> Result<StagedFile, TreeError> {
-        let fs = self.tree.fs();
-        let at = layout::staged(&self.key, number);
-        fs::remove_all(fs, &at)?;
-        let file = fs.create_file(&at)?;
-        let tree = self.tree.clone();
-        Ok(StagedFile { tree, at, number, file, size, written: 0, executable, hasher: blake3::Hasher::new() })
+        StagedFile::create(&self.tree, layout::staged(&self.key, number), number, size, executable)
     }
 
     /// Opens file `number`, which was staged and finished, for reading.
@@ -218,6 +213,20 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
+    /// Begins a file at `at`, in place of whatever is there.
+    pub(super) fn create(
+        tree: &Tree,
+        at: Place,
+        number: usize,
+        size: u64,
+        executable: bool,
+    ) -> Result<Self, TreeError> {
+        fs::remove_all(tree.fs(), &at)?;
+        let file = tree.fs().create_file(&at)?;
+        let tree = tree.clone();
+        Ok(Self { tree, at, number, file, size, written: 0, executable, hasher: blake3::Hasher::new() })
+    }
+
     /// Checks size and BLAKE3, sets the mode and flushes. If it returns, the content is durable once the commit has
     /// flushed the directory.
     ///
@@ -252,7 +261,7 @@ impl StagedFile {
     }
 
     /// Removes what is not as it should be. What failed is the answer: a file left over is hashed before it is ever used.
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let _ = self.tree.fs().remove_file(&self.at);
     }
 }

@@ -3,9 +3,9 @@
 //! What the user wrote stays: files no manifest lists, listed files that were edited, and what was kept aside. The record
 //! goes last, so an uninstallation that was cut off is finished by the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fs::{self, FileKind, Fs, FsError, Place};
 use super::scan::{self, Depth, Finding};
@@ -38,7 +38,9 @@ impl TreeLock {
             match (&row.kind, finding) {
                 (Kind::Directory, _) | (_, Finding::Missing) => {}
                 (_, Finding::Intact | Finding::WrongMode) => {
-                    remove(fs, &Place::tree(&row.path))?;
+                    if !removes_itself(&self.root().join(row.path.to_path()), self.root()) {
+                        remove(fs, &Place::tree(&row.path))?;
+                    }
                     done.removed += 1;
                 }
                 (_, Finding::Other(_)) => done.left.push(self.root().join(row.path.to_path())),
@@ -58,13 +60,13 @@ impl TreeLock {
     /// Entries of directories that should have gone.
     fn what_is_left_in(&self, rows: &[&Row]) -> Result<Vec<PathBuf>, TreeError> {
         let mut left = Vec::new();
+        let listed: HashSet<Place> = rows.iter().map(|row| Place::tree(&row.path)).collect();
         for directory in directories(rows) {
             if self.fs().metadata(&directory)?.is_some_and(|m| m.kind == FileKind::Directory) {
                 for name in self.fs().list(&directory)? {
                     let at = directory.entry(name);
                     let is_file = self.fs().metadata(&at)?.is_some_and(|m| m.kind != FileKind::Directory);
-                    let listed = rows.iter().any(|row| Place::tree(&row.path) == at);
-                    if is_file && !listed {
+                    if is_file && !listed.contains(&at) {
                         left.push(self.root().join(at.path()));
                     }
                 }
@@ -86,8 +88,9 @@ impl TreeLock {
         for name in self.fs().list(&Place::state_root())? {
             let at = Place::state_root().entry(&name);
             let stays = at == layout::lock() || last[0].parent().as_ref() == Some(&at) || at == layout::all_kept();
-            // A program that still runs from there goes when the system lets it.
-            if !stays && fs::remove_all(self.fs(), &at).is_err() && at != layout::all_programs() {
+            // What still runs, or did when it was removed, goes when the system lets it.
+            let may_run = at == layout::all_programs() || at == layout::trash();
+            if !stays && fs::remove_all(self.fs(), &at).is_err() && !may_run {
                 return Err(FsError::io("remove", &at, io::Error::other("it is in use")).into());
             }
         }
@@ -120,6 +123,23 @@ fn directories(rows: &[&Row]) -> BTreeSet<Place> {
         }
     }
     all
+}
+
+/// Whether the file is the program that does this, and goes when it ends: where a program that runs cannot be removed, it is
+/// moved out of the tree for that, to a place for temporary files on the same volume if that is possible.
+#[cfg(windows)]
+fn removes_itself(file: &Path, root: &Path) -> bool {
+    let same = |this: PathBuf| Some(this.canonicalize().ok()? == file.canonicalize().ok()?);
+    if std::env::current_exe().ok().and_then(same) != Some(true) {
+        return false;
+    }
+    // Where that fails, it is moved to the trash like every program that runs.
+    self_replace::self_delete_outside_path(root).is_ok()
+}
+
+#[cfg(not(windows))]
+fn removes_itself(_: &Path, _: &Path) -> bool {
+    false
 }
 
 fn remove(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {

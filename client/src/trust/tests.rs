@@ -261,6 +261,10 @@ fn roots_are_walked_when_there_is_a_reason() {
     assert_eq!(world.run().1, 3, "a week has passed");
     let walked = world.run().0.expect("accepted").state.expect("state").roots_walked;
     assert_eq!(walked, Some(world.clock));
+    world.state.roots_walked = Some(world.clock.plus(400 * DAY));
+    assert_eq!(world.run().1, 3, "the last walk lies ahead: the clock was set back since");
+    let walked = world.run().0.expect("accepted").state.expect("state").roots_walked;
+    assert_eq!(walked, Some(world.clock));
     world.state.roots_walked = Some(Time::from_seconds(NOW));
     world.head.root_version = 2;
     assert_eq!(world.run().1, 3, "the head names a newer one");

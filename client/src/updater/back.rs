@@ -32,15 +32,15 @@ impl Updater {
     /// The lock is held; a damaged record; what the system says.
     pub fn count_start(&self) -> Result<Start, Error> {
         // An app in a read-only place is not to be kept from running by its own launcher.
-        if self.tree.previous()?.is_none() && !self.tree.is_in_transaction()? {
+        if !self.tree.has_previous()? && !self.tree.is_in_transaction()? {
             return Ok(Start::Plain);
         }
         let lock = self.begin()?;
-        if self.tree.previous()?.is_none() {
+        if !self.tree.has_previous()? {
             return Ok(Start::Plain);
         }
-        let Some(record) = self.record(&self.state()?)? else { return Ok(Start::Plain) };
-        let (build, mut state) = (record.release.release.build, self.launch_state()?);
+        let Some(build) = self.installed_build()? else { return Ok(Start::Plain) };
+        let mut state = self.launch_state()?;
         let starts = state.starts_of(build);
         if starts >= STARTS_MAX {
             return Ok(Start::GoBack);
@@ -55,7 +55,7 @@ impl Updater {
     /// # Errors
     /// The lock is held; what the system says.
     pub fn confirm_healthy(&self) -> Result<(), Error> {
-        if self.tree.previous()?.is_none() {
+        if !self.tree.has_previous()? {
             return Ok(());
         }
         let lock = self.begin()?;
@@ -125,13 +125,11 @@ impl Updater {
         Ok(self.launch_state()?.skipped)
     }
 
-    /// Before a commit: decides which release the way back leads to afterwards. A build that was started and never
-    /// confirmed is not one to go back to; any other is confirmed by the update over it.
-    pub(super) fn open_way_back(&self, lock: &TreeLock) -> Result<(), Error> {
-        let record = self.record(&self.state()?)?;
-        let starts = record
-            .map_or(Ok(0), |record| Ok::<_, Error>(self.launch_state()?.starts_of(record.release.release.build)))?;
-        if starts == 0 {
+    /// Before a commit over the build `installed`: decides which release the way back leads to afterwards. A build that was
+    /// started and never confirmed is not one to go back to; any other is confirmed by the update over it.
+    pub(super) fn open_way_back(&self, lock: &TreeLock, installed: Option<u64>) -> Result<(), Error> {
+        let launched = self.launch_state()?;
+        if installed.is_none_or(|build| launched.starts_of(build) == 0) {
             lock.drop_previous()?;
         }
         Ok(())

@@ -51,10 +51,9 @@ impl Updater {
             process::Known::Began(text) => Some(text),
             _ => None,
         };
-        let key = prepared.staged_at.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
         let handover = Handover {
             build: prepared.build,
-            key,
+            key: waiting.key.clone(),
             pid,
             started,
             tree: path_digest(self.tree.root()),
@@ -76,11 +75,12 @@ impl Updater {
 
     /// The staged patcher, or else the installed one, placed outside the tree and tested.
     fn working_patcher(&self, lock: &TreeLock, waiting: &super::staged::Waiting) -> Result<PathBuf, Error> {
+        let release = &waiting.release.release;
         let manifest = Manifest::parse(&waiting.manifest)
-            .map_err(|source| Error::Manifest { name: layout::manifest(waiting.prepared.build, ""), source })?;
-        let staged = waiting.release.release.patcher.as_ref().and_then(|path| Some((path, manifest.find(path)?)));
+            .map_err(|source| Error::Manifest { name: layout::manifest(release.build, &release.platform), source })?;
+        let staged = release.patcher.as_ref().and_then(|path| Some((path, manifest.find(path)?)));
         if let Some((path, (row, listed))) = staged {
-            let placed = match lock.staging(&update_key(waiting))?.open(row) {
+            let placed = match lock.staging(&waiting.key)?.open(row) {
                 Ok(mut file) => place(lock, path, &listed.digest, &mut file),
                 // It does not change with the update.
                 Err(_) => lock.open_file(path).and_then(|mut file| place(lock, path, &listed.digest, &mut file)),
@@ -89,8 +89,7 @@ impl Updater {
                 return Ok(patcher);
             }
         }
-        let record = self.record(&self.state()?)?;
-        let installed = record.as_ref().and_then(|record| {
+        let installed = waiting.record.as_ref().and_then(|record| {
             let path = record.release.release.patcher.as_ref()?;
             Some((path, record.base.manifest.find(path)?.1))
         });
@@ -119,18 +118,13 @@ impl Updater {
     }
 }
 
-fn update_key(waiting: &super::staged::Waiting) -> String {
-    waiting.prepared.staged_at.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned()
-}
-
 fn place(
     lock: &TreeLock,
     path: &RelPath,
     digest: &ContentDigest,
     file: &mut crate::tree::TreeFile,
 ) -> Result<PathBuf, TreeError> {
-    let name = path.file_name().to_owned();
-    lock.place_program(OsStr::new(&name), digest, file)
+    lock.place_program(OsStr::new(path.file_name()), digest, file)
 }
 
 /// Whether a program ends well when asked to test itself.

@@ -1,6 +1,6 @@
 //! Looking at what a channel offers, without taking it; and filling one tree from another.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use super::*;
 use crate::format::manifest::Kind;
@@ -23,7 +23,7 @@ impl Updater {
     /// The site cannot be reached or is not to be trusted.
     pub fn look(&self) -> Result<Look, Error> {
         let state = self.state()?;
-        let installed = self.record(&state)?.map(|record| record.installed());
+        let installed = self.installed(&state)?;
         let downloader = self.downloader(None, &[])?;
         let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
             Ok(judgement) => judgement,
@@ -32,16 +32,10 @@ impl Updater {
             }
             Err(error) => return Err(error),
         };
-        if judgement.state.is_some() && installed.is_some() {
-            // Remembering makes later checks safer, but looking works in a read-only tree, and beside an update, too.
-            if let Ok(lock) = self.tree.lock(Duration::ZERO) {
-                self.remember(&lock, judgement.state)?;
-            }
+        if installed.is_some() {
+            self.remember_if_free(judgement.state)?;
         }
-        match judgement.verdict {
-            Verdict::Offer(release) if self.launch_state()?.failed.contains(&release.release.build) => {
-                Ok(Look { idle: Some(Idle::FailedHere(release.release.build)), ..Look::default() })
-            }
+        match self.unless_failed_here(judgement.verdict)? {
             Verdict::Offer(release) => {
                 let minimum_build = release.release.minimum_build;
                 Ok(Look { offered: Some(release.release), minimum_build, idle: None })
@@ -59,7 +53,7 @@ impl Updater {
     pub fn copy_to(&self, config: Config) -> Result<DeployReport, Error> {
         let record = self.required_record()?;
         let created = CreatedDir::ensure(&config.tree)?;
-        let other = Self::with_origin(config, &self.origin())?;
+        let other = Self::for_origin(config, &self.origin())?;
         let lock = other.begin()?;
         other.write_origin(&lock, &self.origin())?;
         created.keep();
@@ -78,7 +72,7 @@ impl Updater {
             let Ok(mut file) = self.tree.open_file(&row.path) else { continue };
             let executable = row.kind == Kind::File { executable: true };
             let mut staged = staging.create(number, row.digest.size, executable)?;
-            if copy(&mut file, &mut staged).is_ok() {
+            if io::copy(&mut file, &mut staged).is_ok() {
                 // One that is not as released is fetched below.
                 let _ = staged.finish(&row.digest);
             }
@@ -88,8 +82,4 @@ impl Updater {
         let staged = deploy.stage(&order)?;
         deploy.commit(staged, &order)
     }
-}
-
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    io::copy(from, to).map(|_| ())
 }

@@ -1,21 +1,12 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
 use super::*;
-use crate::consult::{self, Network, consult, fresh_state};
+use crate::consult::{Network, consult, fresh_state};
 use crate::download::Timing;
 use crate::format::handover::Handover;
-use crate::notes::NotesSection;
 use crate::trust::Judgement;
 
 impl Updater {
-    /// An updater for a tree that has no settings yet: it can look, and nothing is written.
-    ///
-    /// # Errors
-    /// No such directory; a root that is none; words that are none.
-    pub fn for_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
-        Self::with_origin(config, origin)
-    }
-
     /// What the tree is a tree of.
     pub fn origin(&self) -> Origin {
         Origin {
@@ -27,7 +18,11 @@ impl Updater {
         }
     }
 
-    pub(super) fn with_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
+    /// An updater for a tree that has no settings yet: it can look, and nothing is written.
+    ///
+    /// # Errors
+    /// No such directory; a root that is none; words that are none.
+    pub fn for_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
         let settings = Settings {
             site: origin.site.clone(),
             app: origin.app.clone(),
@@ -67,6 +62,17 @@ impl Updater {
         Ok(())
     }
 
+    /// The same where nobody asked for a change: remembering makes later checks safer, but looking works in a read-only tree,
+    /// and beside an update, too.
+    pub(super) fn remember_if_free(&self, state: Option<TrustState>) -> Result<(), Error> {
+        if state.is_some()
+            && let Ok(lock) = self.tree.lock(Duration::ZERO)
+        {
+            self.remember(&lock, state)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn facts<'a>(&'a self, state: &'a TrustState, installed: Option<Installed>, goal: Goal) -> Facts<'a> {
         Facts { pin: &self.pin, state, channel: &self.settings.channel, installed, clock: Time::now(), goal }
     }
@@ -82,15 +88,15 @@ impl Updater {
         consult(&self.facts(state, installed, goal), downloader, self.config.progress.as_ref())
     }
 
-    /// What is new in the release on offer, as people are told it; see [`Updater::notes`].
-    pub(super) fn fetch_notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
-        let state = self.state()?;
-        let installed = self.record(&state)?.map(|record| record.installed());
-        let downloader = self.downloader(None, &[])?;
-        let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
-        let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
-        let downloader = self.downloader(None, &judgement.mirrors)?;
-        consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
+    /// The verdict, if it does not lead to a build that failed here.
+    pub(super) fn unless_failed_here(&self, verdict: Verdict) -> Result<Verdict, Error> {
+        let build = match &verdict {
+            Verdict::Offer(release) => release.release.build,
+            Verdict::Available(release) => release.build,
+            Verdict::Idle(_) | Verdict::Need(_) => return Ok(verdict),
+        };
+        let failed = self.launch_state()?.failed.contains(&build);
+        Ok(if failed { Verdict::Idle(Idle::FailedHere(build)) } else { verdict })
     }
 
     /// A published release by its build, verified by the release role.
@@ -105,20 +111,41 @@ impl Updater {
         Ok(trust::judge_record(&self.facts(state, None, Goal::Update), &bytes)?)
     }
 
-    /// What is recorded as installed, verified; none if nothing is.
-    pub(super) fn record(&self, state: &TrustState) -> Result<Option<InstalledRecord>, Error> {
+    /// The release recorded as installed, and the bytes of its manifest, both verified; none if nothing is. What needs no
+    /// row of the manifest asks for this: a manifest of a large tree takes its time to be read.
+    fn installed_record(&self, state: &TrustState) -> Result<Option<(VerifiedRelease, Vec<u8>)>, Error> {
         let Some(record) = self.tree.record()? else { return Ok(None) };
-        let damaged = |reason: String| Error::DamagedRecord { path: self.config.tree.clone(), reason };
+        let damaged = |reason: String| self.damaged_record(reason);
         let release = trust::judge_record(&self.facts(state, None, Goal::Check), &record.release)
             .map_err(|refusal| damaged(refusal.to_string()))?;
         let expected = release.release.manifest;
         if expected.length != record.manifest.len() as u64 || expected.blake3 != Blake3::of(&record.manifest) {
             return Err(damaged("its manifest is not the one its release names".into()));
         }
-        let manifest = Manifest::parse(&record.manifest).map_err(|error| damaged(error.to_string()))?;
-        let objects = Some((release.release.build, release.release.objects));
-        let base = BaseRelease { manifest, manifest_blake3: expected.blake3, objects, unproven: false };
+        Ok(Some((release, record.manifest)))
+    }
+
+    /// The release recorded as installed, verified; none if nothing is.
+    pub(super) fn installed_release(&self, state: &TrustState) -> Result<Option<Release>, Error> {
+        Ok(self.installed_record(state)?.map(|(release, _)| release.release))
+    }
+
+    /// What a site is asked with: the release recorded as installed, verified; none if nothing is.
+    pub(super) fn installed(&self, state: &TrustState) -> Result<Option<Installed>, Error> {
+        let installed = |release: Release| Installed { build: release.build, manifest: release.manifest.blake3 };
+        Ok(self.installed_release(state)?.map(installed))
+    }
+
+    /// What is recorded as installed, verified; none if nothing is.
+    pub(super) fn record(&self, state: &TrustState) -> Result<Option<InstalledRecord>, Error> {
+        let Some((release, bytes)) = self.installed_record(state)? else { return Ok(None) };
+        let manifest = Manifest::parse(&bytes).map_err(|error| self.damaged_record(error.to_string()))?;
+        let base = BaseRelease::recorded(&release.release, manifest);
         Ok(Some(InstalledRecord { release, base }))
+    }
+
+    fn damaged_record(&self, reason: String) -> Error {
+        Error::DamagedRecord { path: self.config.tree.clone(), reason }
     }
 
     pub(super) fn required_record(&self) -> Result<InstalledRecord, Error> {
@@ -141,7 +168,7 @@ impl Updater {
     /// # Errors
     /// A damaged record.
     pub fn installed_build(&self) -> Result<Option<u64>, Error> {
-        Ok(self.record(&self.state()?)?.map(|record| record.release.release.build))
+        Ok(self.installed_release(&self.state()?)?.map(|release| release.build))
     }
 
     /// The program of the installed release that is started, as a path in the tree; none if it names none.
@@ -149,8 +176,8 @@ impl Updater {
     /// # Errors
     /// A damaged record.
     pub fn entry(&self) -> Result<Option<PathBuf>, Error> {
-        let record = self.record(&self.state()?)?;
-        Ok(record.and_then(|record| record.release.release.entry).map(|entry| entry.to_path()))
+        let release = self.installed_release(&self.state()?)?;
+        Ok(release.and_then(|release| release.entry).map(|entry| entry.to_path()))
     }
 
     /// What an app left to the patcher; none if nothing, or if it cannot be read.

@@ -31,6 +31,10 @@ pub enum StageOutcome {
 pub(super) struct Waiting {
     pub(super) release: VerifiedRelease,
     pub(super) manifest: Vec<u8>,
+    /// Key of its staging directory.
+    pub(super) key: String,
+    /// What the tree is until then.
+    pub(super) record: Option<InstalledRecord>,
     pub(super) prepared: Prepared,
 }
 
@@ -44,7 +48,7 @@ impl Updater {
         let lock = self.begin()?;
         match self.offer(&lock, from)? {
             Offered::Idle(idle) => Ok(StageOutcome::Idle(idle)),
-            Offered::Release { release, base, downloader } => {
+            Offered::Release { release, base, downloader, .. } => {
                 let deploy = self.deploy(&lock, &downloader);
                 let staged = deploy.stage(&update_order(&release, base.as_ref()))?;
                 self.keep_for_commit(&staged)?;
@@ -74,13 +78,12 @@ impl Updater {
     /// [`Self::commit`] under a lock the caller holds, after recovery.
     pub(crate) fn commit_locked(&self, lock: &TreeLock) -> Result<DeployReport, Error> {
         let waiting = self.waiting()?.ok_or_else(|| Error::NothingStaged { path: self.config.tree.clone() })?;
-        let record = self.record(&self.state()?)?;
-        let base = record.as_ref().map(|record| &record.base);
         let downloader = self.patient_downloader();
+        let base = waiting.record.as_ref().map(|record| &record.base);
         let order = Order { manifest: Some(&waiting.manifest), ..update_order(&waiting.release, base) };
         let deploy = self.deploy(lock, &downloader);
         let staged = deploy.stage(&order)?;
-        self.open_way_back(lock)?;
+        self.open_way_back(lock, waiting.prepared.from_build)?;
         deploy.commit(staged, &order)
     }
 
@@ -122,7 +125,7 @@ impl Updater {
             staged_at: staged.path,
             release: release.release.clone(),
         };
-        Ok(Some(Waiting { release, manifest: staged.record.manifest, prepared }))
+        Ok(Some(Waiting { release, manifest: staged.record.manifest, key: staged.key, record, prepared }))
     }
 }
 

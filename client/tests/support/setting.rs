@@ -1,31 +1,13 @@
 //! A downloader over hostile servers, with a clock that jumps, and what it reported.
 
 use super::hostile::Hostile;
-use lamplighter_client::download::{Downloader, RetryPolicy, Timing};
+use lamplighter_client::download::{Downloader, JumpingTiming, RetryPolicy, Timing};
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::progress::{Cancel, Event, Progress};
 use lamplighter_client::source::{self, HttpOptions, Proxy, Source};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// Waits pass at once, and are added up.
-#[derive(Default)]
-pub struct JumpingClock(Mutex<Duration>);
-
-impl Timing for JumpingClock {
-    fn now(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-
-    fn pause(&self, wait: Duration) {
-        *self.0.lock().unwrap() += wait;
-    }
-
-    fn chance_per_mille(&self) -> u32 {
-        500
-    }
-}
 
 /// Adds up what was reported.
 #[derive(Default)]
@@ -47,7 +29,7 @@ impl Progress for Tally {
 /// Everything a test needs around a downloader.
 pub struct Setting {
     pub downloader: Downloader,
-    pub clock: Arc<JumpingClock>,
+    pub clock: Arc<JumpingTiming>,
     pub tally: Arc<Tally>,
     pub cancel: Cancel,
 }
@@ -64,7 +46,7 @@ impl Setting {
     }
 
     pub fn over(sources: Vec<Arc<dyn Source>>, policy: RetryPolicy) -> Self {
-        let (clock, tally) = (Arc::new(JumpingClock::default()), Arc::new(Tally::default()));
+        let (clock, tally) = (Arc::new(JumpingTiming::default()), Arc::new(Tally::default()));
         let cancel = Cancel::default();
         let policy = RetryPolicy { timing: clock.clone(), ..policy };
         let downloader = Downloader::new(sources, policy, cancel.clone(), tally.clone());

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::world::{PLATFORM, World, text, write};
+use super::world::{PLATFORM, World, done, text, write};
 
 /// The client's program `name`, built if need be.
 pub fn program(name: &str) -> PathBuf {
@@ -31,6 +31,19 @@ pub struct App {
 impl App {
     pub fn new() -> Self {
         Self { world: World::new() }
+    }
+
+    /// One whose build 1, which ends well, is installed in `tree`.
+    pub fn installed() -> Self {
+        let app = Self::new();
+        app.release(1, "exit 0");
+        done(app.world.install("tree"));
+        app
+    }
+
+    /// Build of what is recorded as installed in `tree`.
+    pub fn build_of(&self, tree: &str) -> Option<u64> {
+        self.world.open(tree).installed_build().expect("readable")
     }
 
     pub fn log(&self) -> String {

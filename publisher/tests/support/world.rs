@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
-use lamplighter_client::progress::{Cancel, Event, Progress};
-use lamplighter_client::source::HttpOptions;
+use lamplighter_client::progress::{Event, Progress};
 use lamplighter_client::updater::{Config, Origin, Outcome, Updater};
 
 pub const APP: &str = "org.example.app";
@@ -88,15 +86,7 @@ impl World {
 
     pub fn config(&self, tree: &str) -> (Config, Arc<Notices>) {
         let notices = Arc::new(Notices::default());
-        let config = Config {
-            tree: self.path(tree),
-            state: None,
-            http: HttpOptions::default(),
-            retry: RetryPolicy::default(),
-            progress: notices.clone(),
-            cancel: Cancel::default(),
-        };
-        (config, notices)
+        (Config { progress: notices.clone(), ..Config::new(self.path(tree)) }, notices)
     }
 
     pub fn install(&self, tree: &str) -> Result<Outcome, Error> {
@@ -152,6 +142,19 @@ pub fn text(path: &Path) -> String {
 pub fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
     fs::write(path, content).expect("written");
+}
+
+/// Copies a directory with all below it.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.path().strip_prefix(from).expect("below"));
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).expect("made");
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
 }
 
 /// Everything below `root` but the state directory.

@@ -13,7 +13,6 @@ mod watch;
 use std::fs;
 
 use lamplighter_client::deploy::DeployReport;
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::Cancel;
 use lamplighter_client::source::{HttpOptions, Proxy};
@@ -64,14 +63,7 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let _ = ctrlc::set_handler(move || on_signal.cancel());
     let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
     let http = HttpOptions { proxy, ..HttpOptions::default() };
-    Config {
-        tree: tree.tree,
-        state: tree.state,
-        http,
-        retry: RetryPolicy::default(),
-        progress: output.progress(),
-        cancel,
-    }
+    Config { state: tree.state, http, progress: output.progress(), cancel, ..Config::new(tree.tree) }
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {
@@ -82,7 +74,7 @@ fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Er
 fn origin(args: args::Origin, output: &Output) -> Result<(Config, Origin), Error> {
     let read = fs::read(&args.root);
     let root = read.map_err(|source| Error::Io { doing: "read the root document", path: args.root, source })?;
-    let platform = args.platform.unwrap_or_else(host_platform);
+    let platform = args.platform.unwrap_or_else(Origin::host_platform);
     let site = absolute_site(args.site)?;
     Ok((config(args.tree, args.network, output), Origin { site, app: args.app, channel: args.channel, platform, root }))
 }
@@ -95,11 +87,6 @@ fn absolute_site(site: String) -> Result<String, Error> {
     let path = std::path::absolute(&site);
     let path = path.map_err(|source| Error::Io { doing: "find", path: site.into(), source })?;
     path.into_os_string().into_string().map_err(|_| Error::Usage("a site's directory needs a name in Unicode".into()))
-}
-
-/// Platform token of this machine.
-fn host_platform() -> String {
-    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// Tells what a deployment did.

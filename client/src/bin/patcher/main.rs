@@ -19,11 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::Error;
 use lamplighter_client::patcher::{self, Job, Patched, Patience};
 use lamplighter_client::progress::Cancel;
-use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{Config, Updater};
 use serde_json::json;
 
@@ -56,14 +54,7 @@ fn config(tree: PathBuf, args: &Args, output: &Output) -> Config {
     let on_signal = cancel.clone();
     // Without a handler Ctrl-C ends the program at once, which is safe as well.
     let _ = ctrlc::set_handler(move || on_signal.cancel());
-    Config {
-        tree,
-        state: args.state.clone(),
-        http: HttpOptions::default(),
-        retry: RetryPolicy::default(),
-        progress: output.progress(),
-        cancel,
-    }
+    Config { state: args.state.clone(), progress: output.progress(), cancel, ..Config::new(tree) }
 }
 
 fn patch(args: &Args, output: &Output) -> Result<Exit, Error> {

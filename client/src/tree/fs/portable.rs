@@ -24,12 +24,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{
     Base, Directory, EXECUTABLE_MODE, Entry, Existing, FILE_MODE, FileKind, Fs, FsError, LockGuard, Metadata, Place,
-    ReadFile, Stamp, WriteFile,
+    ReadFile, Stamp, TRASH, WriteFile,
 };
 use patience::{failed, is_held, patiently};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
-const TRASH: &str = "trash";
 const PROBE: &str = ".lamplighter-probe";
 
 pub(super) struct PortableFs {

@@ -61,17 +61,7 @@ fn setup(args: &Launch, config: Config) -> Setup {
     };
     let update = !args.no_update;
     let settings = Settings { check_minimum: update, run_in_local: false, check_for_updates: update, resources };
-    Setup {
-        config,
-        settings,
-        local: None,
-        origin: None,
-        resources: None,
-        compiled_build: 0,
-        program: None,
-        arguments: args.arguments.clone(),
-        language: own_language(),
-    }
+    Setup { arguments: args.arguments.clone(), language: own_language(), ..Setup::new(config, settings) }
 }
 
 fn nothing_to_start(setup: &Setup) -> Error {
