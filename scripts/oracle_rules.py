@@ -7,7 +7,7 @@ disagreement. `AGREED` steps and each difference are counted by name.
 
 | difference | ours | theirs | recognised by |
 | --- | --- | --- | --- |
-| `walk` | roots are asked for only if the head is unproved under the newest known one, names a newer one, that root has expired, or a week has passed | always | python-tuf is given what this rule asks for; the number of requests must be ours |
+| `walk` | roots are asked for only if the head is unproved under the newest known one, names a newer one, that root has expired, a week has passed, or the last walk lies ahead | always | python-tuf is given what this rule asks for; the number of requests must be ours |
 | `trusted time` | never before the client was built, nor before the `issued` of the last head and of this one | the clock | python-tuf is given that time; counted where the clock gives another stage |
 | `rotation` | any change of the channel's keys forgets its last head, any change of the release keys the highest build | only one under which the old document no longer verifies | the role differs from the one the memory was made under; without that memory the stages must be the same |
 | `double signature` | counts once | makes the document malformed | a signer stands twice; with it once the stages must be the same |
@@ -147,7 +147,7 @@ class Comparer:
             if walk.head_form == "proved" and self.foreign(head, "app", "channel"):
                 walk.head_form = "foreign"
             newer = walk.head_form == "proved" and head["root"] > newest["version"]
-            week = self.memory.walked is not None and walk.clock - self.memory.walked >= WEEK
+            week = self.memory.walked is not None and not 0 <= walk.clock - self.memory.walked < WEEK
             if not (walk.head_form == "unproved" or newer or week or newest["expires"] <= walk.clock):
                 return walk
             walk.asked += 1
