@@ -55,6 +55,24 @@ make_std() {
     printf '%s\n' "$version" >"$libraries/version"
 }
 
+# cargo-zigbuild names no version of macOS, and zig would then take a recent one as the oldest to run on. So a script stands
+# before zig that names the first version for Apple's processors. zig reads no other switch for it, and the first one counts.
+make_zig_front() {
+    zig=$(echo "$cross"/zig/lib/python3*/site-packages/ziglang/zig)
+    [ -e "$zig.real" ] || mv "$zig" "$zig.real"
+    cat >"$zig.new" <<'SH'
+#!/bin/sh
+for argument; do
+    shift
+    case $argument in aarch64-macos-none | x86_64-macos-none) argument=${argument%-none}.11.0-none ;; esac
+    set -- "$@" "$argument"
+done
+exec "$0.real" "$@"
+SH
+    chmod +x "$zig.new"
+    mv "$zig.new" "$zig"
+}
+
 # Both are new and change often, so both are pinned.
 make_zig() {
     pins='ziglang==0.17.1 cargo-zigbuild==0.24.0'
@@ -94,6 +112,24 @@ use_debian_linker() {
     esac
 }
 
+# What zig and Debian's compiler lack for macOS: libraries of Apple's, unless there is an SDK, which cargo-zigbuild finds by
+# SDKROOT; and the program rustc takes debug information out with, of which there is none in a release. Its stand-in leaves
+# the file as the linker made and signed it.
+use_macos_parts() {
+    case $1 in *-apple-darwin) ;; *) return 0 ;; esac
+    if [ -n "${RUSTC:-}" ]; then
+        mkdir -p "$cross/macos-bin"
+        printf '#!/bin/sh\n' >"$cross/macos-bin/rust-objcopy"
+        chmod +x "$cross/macos-bin/rust-objcopy"
+        PATH=$cross/macos-bin:$PATH
+    fi
+    [ -z "${SDKROOT:-}" ] || return 0
+    stubs=$cross/macos-stubs
+    python3 scripts/macos_stubs.py "$stubs"
+    flags=$(variable "$1" RUSTFLAGS)
+    eval "export $flags=\"\${$flags:-} -L framework=$stubs/System/Library/Frameworks -L native=$stubs/usr/lib\""
+}
+
 # One folder a target, as one target's compiler need not be another's.
 use_target_dir() {
     export CARGO_TARGET_DIR="${CROSS_TARGET_DIR:-$PWD/target/cross}/$1"
@@ -124,6 +160,8 @@ case $command in
         triple=${target%%.*}
         use_toolchain "$triple"
         make_zig
+        make_zig_front
+        use_macos_parts "$triple"
         unset CARGO_BUILD_TARGET
         use_target_dir "$triple"
         PATH=$cross/zig/bin:$PATH

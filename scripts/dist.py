@@ -21,11 +21,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+
+import macho
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 CROSS = REPOSITORY / "scripts/cross.sh"
 DIST = REPOSITORY / "dist"
 GLIBC_MAX = (2, 17)
+# The first for Apple's own processors.
+MACOS_MAX = (11, 0)
 APP = "org.lamplighter.programs"
 
 # platform: triple as cargo-zigbuild takes it, how a program's name ends, names of the C library's files
@@ -37,19 +42,18 @@ PLATFORMS = {
     "macos-x86_64": ("x86_64-apple-darwin", "", ["lib{}.dylib", "lib{}.a"]),
 }
 
-# Libraries that every system of the kind has. Names of Windows' are compared without case.
+# Libraries that every system of the kind has: those seen to be asked for, so that a new one is looked at first. Windows' come
+# with Windows 10, the first that Rust's standard library runs on; their names are compared without case.
 LIBRARIES = {
     "windows": re.compile(
-        r"(advapi32|bcrypt|bcryptprimitives|crypt32|iphlpapi|kernel32|msvcrt|ntdll|ole32|oleaut32|pdh|powrprof|psapi|secur32"
-        r"|shell32|shlwapi|synchronization|user32|userenv|winhttp|winmm|ws2_32|netapi32|rpcrt4|gdi32"
-        r"|api-ms-win-(core|crt)-[a-z0-9-]+)\.dll",
+        r"(advapi32|bcrypt|bcryptprimitives|crypt32|kernel32|ktmw32|msvcrt|ntdll|oleaut32|pdh|powrprof|psapi|shell32|userenv"
+        r"|ws2_32|api-ms-win-core-(synch-l1-2-0|winrt-error-l1-1-0))\.dll",
         re.I,
     ),
     "linux": re.compile(r"(libc|libm|libpthread|libdl|librt|libgcc_s|libutil)\.so\.\d|ld-linux(-x86-64|-aarch64)\.so\.\d"),
     "macos": re.compile(
-        r"/usr/lib/(libSystem\.B|libobjc\.A|libiconv\.2|libresolv\.9)\.dylib"
-        r"|/System/Library/Frameworks/(CoreFoundation|Security|SystemConfiguration|Foundation|CFNetwork|IOKit)"
-        r"\.framework/Versions/[A-C]/\w+"
+        r"/usr/lib/(libSystem\.B|libobjc\.A|libiconv\.2|libcharset\.1)\.dylib"
+        r"|/System/Library/Frameworks/(CoreFoundation|Foundation|Security|SystemConfiguration)\.framework/Versions/[AC]/\w+"
     ),
 }
 
@@ -60,6 +64,18 @@ RUNNERS = {
     "linux-x86_64": [],
     "linux-aarch64": ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"],
 }
+
+# What compiles a C program that uses the library, where the result can be started here.
+C_COMPILERS = {
+    "windows-x86_64": "x86_64-w64-mingw32-gcc",
+    "linux-x86_64": "cc",
+    "linux-aarch64": "aarch64-linux-gnu-gcc",
+}
+C_PROGRAM = """
+#include <stdio.h>
+#include "lamplighter.h"
+int main(void) { return puts(lamplighter_version()) < 0; }
+"""
 
 
 class Failed(Exception):
@@ -95,15 +111,14 @@ def library(packages):
 def build(platform, packages):
     """Builds for one platform with zig, or with mingw for Windows; gives the files made."""
     triple, suffix, library_files = PLATFORMS[platform]
-    if "macos" in platform and sys.platform != "darwin" and not os.environ.get("SDKROOT"):
-        raise Failed("needs Security, SystemConfiguration and CoreFoundation, which zig lacks; SDKROOT must name an SDK")
     names, found = programs(packages), library(packages)
     # One call for all: apart, most of what they depend on would be compiled twice.
     wanted = ["-p", "lamplighter-client", *(part for name in names for part in ("--bin", name))]
     wanted += ["-p", found[0], "--lib"] if found else []
     command = [CROSS, "cargo", triple, "build"] if "windows" in platform else [CROSS, "zig", triple, "zigbuild"]
-    # As small as stripping makes it; what is left out is of use to a debugger alone.
-    environment = {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "symbols"}
+    # As small as stripping makes it; what is left out is of use to a debugger alone. Not for macOS: there a program is
+    # stripped after the linker has signed it, and one with a wrong signature is killed when it starts.
+    environment = os.environ if "macos" in platform else {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "symbols"}
     run(*command, "--release", "--locked", *wanted, env=environment)
     made = run(CROSS, "dir", triple.split(".")[0], stdout=subprocess.PIPE, text=True).strip()
     made = pathlib.Path(made) / "release"
@@ -137,26 +152,26 @@ def needed_libraries(system, file):
     """Names of the libraries the loader will look for."""
     if system == "windows":
         text = run("x86_64-w64-mingw32-objdump", "-p", file, stdout=subprocess.PIPE, text=True)
-        return re.findall(r"DLL Name: (\S+)", text)
+        # One library is listed once for each crate that asks for it, in its own spelling.
+        return sorted({name.lower() for name in re.findall(r"DLL Name: (\S+)", text)})
     if system == "linux":
         text = run("readelf", "-d", "-W", file, stdout=subprocess.PIPE, text=True)
         return re.findall(r"\(NEEDED\).*\[(.+)\]", text)
-    return macho_libraries(file.read_bytes())
+    return macho.libraries(file.read_bytes())
 
 
-def macho_libraries(data):
-    """Load commands of a 64-bit Mach-O file that name a library."""
-    if data[:4] != b"\xcf\xfa\xed\xfe":
-        raise Failed("not a 64-bit Mach-O file")
-    count, at, names = int.from_bytes(data[16:20], "little"), 32, []
-    for _ in range(count):
-        kind, length = (int.from_bytes(data[at + i : at + i + 4], "little") for i in (0, 4))
-        # LC_LOAD_DYLIB, LC_LOAD_WEAK_DYLIB, LC_REEXPORT_DYLIB
-        if kind in (0xC, 0x80000018, 0x8000001F):
-            start = at + int.from_bytes(data[at + 8 : at + 12], "little")
-            names.append(data[start : at + length].split(b"\0")[0].decode())
-        at += length
-    return names
+def check_macho(file):
+    """Fails where a supported Mac would not load the file; says from which macOS on it runs and how it is signed."""
+    data = file.read_bytes()
+    try:
+        signed, oldest, name = macho.check_signature(data), macho.oldest_system(data), macho.own_name(data)
+    except macho.Malformed as reason:
+        raise Failed(f"{file.name}: {reason}") from None
+    if name and not name.startswith("@rpath/"):
+        raise Failed(f"{file.name} would be looked for where it was built, {name}")
+    if oldest > MACOS_MAX:
+        raise Failed(f"{file.name} asks for macOS {'.'.join(map(str, oldest))}")
+    return f", macOS {'.'.join(map(str, oldest))}, {signed}"
 
 
 def check(platform, folder):
@@ -175,6 +190,8 @@ def check(platform, folder):
             if newest > GLIBC_MAX:
                 raise Failed(f"{file.name} asks for glibc {'.'.join(map(str, newest))}")
             said += f", glibc {'.'.join(map(str, newest))}"
+        elif system == "macos":
+            said += check_macho(file)
         print(said, flush=True)
 
 
@@ -196,6 +213,21 @@ def start(platform, folder):
         command = [*(part.format(REPOSITORY) for part in runner), folder / f"{program}{suffix}", argument]
         said = run(*command, stdout=subprocess.PIPE, text=True).strip()
         print(f"{platform}/{program}{suffix} {argument}: {said}", flush=True)
+
+
+def start_library(platform, folder):
+    """Compiles a C program against the header and the library as they are shipped, and starts it."""
+    library = next((file for file in folder.iterdir() if file.suffix in (".dll", ".so")), None)
+    if not library or not can_start(platform):
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        program = pathlib.Path(scratch) / f"version{PLATFORMS[platform][1]}"
+        command = [C_COMPILERS[platform], "-x", "c", "-", "-o", program, "-I", folder, "-L", scratch, f"-l:{library.name}"]
+        shutil.copy2(library, scratch)
+        run(*command, *([] if "windows" in platform else ["-Wl,-rpath,$ORIGIN"]), input=C_PROGRAM, text=True)
+        runner = [part.format(REPOSITORY) for part in RUNNERS[platform]]
+        said = run(*runner, program, stdout=subprocess.PIPE, text=True).strip()
+    print(f"{platform}/{library.name} from C: {said}", flush=True)
 
 
 def write_digests(platforms):
@@ -247,6 +279,7 @@ def build_all(platforms, packages):
             folder = collect(platform, build(platform, packages))
             check(platform, folder)
             start(platform, folder)
+            start_library(platform, folder)
             built.append(platform)
         except Failed as reason:
             shutil.rmtree(DIST / platform, ignore_errors=True)

@@ -112,6 +112,9 @@ group_test() {
     need python3 python3
     python3 -m pip --version >/dev/null 2>&1 || missing_packages="$missing_packages python3-pip"
     need_venv
+    # The scheduled jobs of scripts/schedules are read by what reads them in earnest.
+    python3 -c 'import yaml' >/dev/null 2>&1 || missing_packages="$missing_packages python3-yaml"
+    need systemd-analyze systemd
 }
 
 # A folder of its own for what comes with pip: zig for scripts/cross.sh, python-tuf for scripts/oracle.py.

@@ -114,14 +114,24 @@ class Case:
         """Runs a program of the tree."""
         return self.world.wine(self.tree / program, *arguments, codes=codes, APP_LOG=dos(self.log_file))
 
-    def launch(self, *arguments, codes=(0,)):
-        return self.run("launcher.exe", "launch", "--tree", dos(self.tree), "--yes", *arguments, codes=codes)
+    def launch(self, *arguments):
+        """Runs the launcher of the tree to its end and returns what it said; a patcher it starts runs on."""
+        command = [WINDOWS, "run", self.tree / "launcher.exe", "launch", "--tree", dos(self.tree), "--yes", *arguments]
+        # Not through a pipe, whose end would come only with that of the patcher, which speaks there, too.
+        said = self.dir / "said"
+        with said.open("w") as out:
+            started = subprocess.run(command, env=self.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        if started.returncode:
+            raise lab.LabError(f"the launcher ended with {started.returncode}\n{said.read_text()}")
+        return said.read_text()
 
     def start(self, program, *arguments):
         """Starts a program of the tree and leaves it running."""
-        env = {**os.environ, "LC_ALL": "C.UTF-8", "APP_LOG": dos(self.log_file)}
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([WINDOWS, "run", self.tree / program, *arguments], env=env, **quiet)
+        return subprocess.Popen([WINDOWS, "run", self.tree / program, *arguments], env=self.env(), **quiet)
+
+    def env(self):
+        return {**os.environ, "LC_ALL": "C.UTF-8", "APP_LOG": dos(self.log_file)}
 
     def start_staying(self):
         """Starts the app of build 1, which runs until `let_go`."""
@@ -186,8 +196,8 @@ def patched(world):
     case = Case(world, "patcher", files(world, 1), files(world, 2))
     staying = case.start_staying()
     long = "y" * 30_000
-    done = case.launch("--", *ODD, long)
-    world.check("the launcher hands over", "patcher" in done.stdout + done.stderr, str(done))
+    said = case.launch("--", *ODD, long)
+    world.check("the launcher hands over", "the patcher finishes the update" in said, said)
     world.check("nothing changes while the app runs", staying.poll() is None and not case.difference(1), case.difference(1))
     case.let_go(staying)
     case.expect_log(line(2, *ODD, long))

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         channel: channel.clone(),
         platform: Origin::host_platform(),
         root,
+        mirrors: Vec::new(),
     };
     let root = match std::fs::read(root) {
         Ok(root) => root,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::download::{Downloader, RetryPolicy};
+use crate::download::{self, Downloader, RetryPolicy};
 use crate::error::Error;
 use crate::format::head::HEAD_BYTES_MAX;
 use crate::format::layout;
@@ -12,36 +12,112 @@ use crate::format::settings::Settings;
 use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
 use crate::source::{self, HttpOptions, Source};
-use crate::trust::{self, Documents, Facts, Judgement, Need, Pin, Refusal, TrustState, Verdict};
+use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, TrustState, Verdict};
 
 /// Fetches documents until the verdict on `facts` is final.
+///
+/// Where there are mirrors, one document that is refused, or stale, decides nothing as long as another has a better one.
 ///
 /// # Errors
 /// The site cannot be reached or is not to be trusted.
 pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn Progress) -> Result<Judgement, Error> {
     progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
     let mut documents = Documents::default();
+    let mut other_heads = Vec::new();
+    let mut kept: Option<Result<Judgement, Refusal>> = None;
     loop {
-        let judgement = trust::judge(facts, &documents)?;
-        let Verdict::Need(need) = &judgement.verdict else {
-            warn_of_root(&judgement, progress);
-            return Ok(judgement);
-        };
-        match need {
-            Need::Head => {
-                documents.head = Some(downloader.document(&layout::head(facts.channel), HEAD_BYTES_MAX)?);
+        let judged = trust::judge(facts, &documents);
+        if let Ok(Judgement { verdict: Verdict::Need(need), .. }) = &judged {
+            match need {
+                Need::Head => (documents.head, other_heads) = fetch_head(facts, downloader)?,
+                need => fetch(facts, need, &mut documents, downloader)?,
             }
-            Need::Root(version) => match downloader.document(&layout::root(*version), ROOT_BYTES_MAX) {
-                Ok(bytes) => documents.roots.push(bytes),
-                Err(error) if error.is_not_found() => documents.roots_ended = true,
-                Err(error) => return Err(error.into()),
-            },
-            Need::Release { build, file } => {
-                let name = layout::release(*build, &facts.pin.platform);
-                documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
+            continue;
+        }
+        let is_final = judged.as_ref().is_ok_and(|judgement| !is_stale(judgement));
+        // A stale head that is signed says more than a refusal.
+        let better = is_final || kept.is_none() || kept.as_ref().is_some_and(Result::is_err) && judged.is_ok();
+        if better {
+            kept = Some(judged);
+        }
+        match (is_final, other_heads.pop(), kept.take()) {
+            (false, Some(head), before) => {
+                (documents.head, documents.release, kept) = (Some(head), None, before);
             }
+            (_, _, Some(judged)) => {
+                let judgement = judged?;
+                warn_of_root(&judgement, progress);
+                return Ok(judgement);
+            }
+            (_, _, None) => return Err(undecided()),
         }
     }
+}
+
+fn is_stale(judgement: &Judgement) -> bool {
+    matches!(judgement.verdict, Verdict::Idle(Idle::Stale { .. } | Idle::RootExpired { .. }))
+}
+
+/// A document as it came.
+type Bytes = Vec<u8>;
+
+/// Fetches the head: the first that is in order. Those that are stale, or signed by keys that a newer root may name, come
+/// after it, the last of them first.
+fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Bytes>, Vec<Bytes>), Error> {
+    let name = layout::head(facts.channel);
+    if downloader.sources() < 2 {
+        return Ok((Some(downloader.document(&name, HEAD_BYTES_MAX)?), Vec::new()));
+    }
+    let mut doubtful = Vec::new();
+    let fetched = downloader.document_checked(&name, HEAD_BYTES_MAX, |bytes| {
+        let documents = Documents { head: Some(bytes.clone()), ..Documents::default() };
+        match trust::judge(facts, &documents) {
+            Err(refusal) => Err(Some(refusal)),
+            Ok(judgement) if is_stale(&judgement) || matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => {
+                if !doubtful.contains(&bytes) {
+                    doubtful.push(bytes);
+                }
+                Err(None)
+            }
+            Ok(_) => Ok(bytes),
+        }
+    });
+    match fetched {
+        Ok(head) => Ok((Some(head), Vec::new())),
+        Err(_) if !doubtful.is_empty() => {
+            doubtful.reverse();
+            Ok((doubtful.pop(), doubtful))
+        }
+        Err(download::DocumentError::Refused { error: Some(refusal), .. }) => Err(refusal.into()),
+        Err(download::DocumentError::Refused { error: None, .. }) => Err(undecided()),
+        Err(download::DocumentError::Download(error)) => Err(error.into()),
+    }
+}
+
+/// Fetches anything but the head.
+fn fetch(facts: &Facts<'_>, need: &Need, documents: &mut Documents, downloader: &Downloader) -> Result<(), Error> {
+    match need {
+        Need::Head => {}
+        Need::Root(version) => {
+            let follows = |bytes: Vec<u8>| {
+                let mut with = documents.clone();
+                with.roots.push(bytes.clone());
+                // What is wrong with the head is another matter.
+                trust::judge(facts, &Documents { head: None, ..with }).map(|_| bytes)
+            };
+            match downloader.document_checked(&layout::root(*version), ROOT_BYTES_MAX, follows) {
+                Ok(bytes) => documents.roots.push(bytes),
+                Err(download::DocumentError::Download(error)) if error.is_not_found() => documents.roots_ended = true,
+                Err(download::DocumentError::Download(error)) => return Err(error.into()),
+                Err(download::DocumentError::Refused { error, .. }) => return Err(error.into()),
+            }
+        }
+        Need::Release { build, file } => {
+            let name = layout::release(*build, &facts.pin.platform);
+            documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
+        }
+    }
+    Ok(())
 }
 
 fn warn_of_root(judgement: &Judgement, progress: &dyn Progress) {
@@ -86,8 +162,15 @@ impl Network {
     /// A downloader for `location` and its mirrors.
     pub(crate) fn downloader(&self, location: &str, mirrors: &[String]) -> Result<Downloader, Error> {
         let mut sources: Vec<Arc<dyn Source>> = vec![source::open(location, &self.http)?];
-        // One that cannot be opened is no reason to stop.
-        sources.extend(mirrors.iter().filter_map(|url| source::open(url, &self.http).ok()));
+        let mut known = vec![location.trim_end_matches('/')];
+        for mirror in mirrors {
+            let plain = mirror.trim_end_matches('/');
+            // One that cannot be opened is no reason to stop.
+            if let Some(source) = source::open(mirror, &self.http).ok().filter(|_| !known.contains(&plain)) {
+                known.push(plain);
+                sources.push(source);
+            }
+        }
         Ok(self.downloader_of(sources))
     }
 

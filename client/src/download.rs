@@ -122,6 +122,11 @@ impl Downloader {
         VerifiedStream::new(Fetch::open_ended(self.shared.clone(), name, start))
     }
 
+    /// How many places there are to ask.
+    pub fn sources(&self) -> usize {
+        self.shared.mirrors.len()
+    }
+
     /// GETs sent so far, failed ones included, redirects not.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)

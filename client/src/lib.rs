@@ -33,4 +33,5 @@ pub mod tree;
 pub mod trust;
 pub mod updater;
 pub mod watch;
+pub mod why;
 pub mod zlib;

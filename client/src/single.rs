@@ -124,7 +124,7 @@ impl SelfUpdate {
     pub fn new(config: SelfConfig) -> Result<Self, Error> {
         let SelfConfig { site, app, channel, platform, root, build, executable, state, http, retry, progress, cancel } =
             config;
-        let settings = Settings { site, app, channel, platform };
+        let settings = Settings { site, app, channel, platform, mirrors: Vec::new() };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, root, build)?;
         let executable = executable::find(executable)?;
@@ -150,7 +150,7 @@ impl SelfUpdate {
     /// The site cannot be reached or is not to be trusted.
     pub fn check(&self) -> Result<CheckOutcome, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &[])?;
+        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Check)?;
         // A check works where nothing can be written, too.
         let _ = self.memory.write(judgement.state);
@@ -169,7 +169,7 @@ impl SelfUpdate {
     /// The site cannot be reached or is not to be trusted.
     pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &[])?;
+        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
         let downloader = self.network.downloader(&self.settings.site, &judgement.mirrors)?;
@@ -182,7 +182,7 @@ impl SelfUpdate {
     /// Whatever stops it; the executable is as it was.
     pub fn update(&self) -> Result<SelfOutcome, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &[])?;
+        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Update)?;
         self.memory.write(judgement.state)?;
         let release = match judgement.verdict {

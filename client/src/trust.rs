@@ -87,6 +87,8 @@ pub struct TrustState {
     pub channels: BTreeMap<String, ChannelState>,
     /// Private, random, never sent.
     pub rollout_secret: [u8; 16],
+    /// Mirrors the last accepted head named: the next one may be asked for there.
+    pub mirrors: Vec<String>,
 }
 
 /// What is installed, from its signed release.
@@ -171,6 +173,8 @@ pub enum Idle {
         bucket: u64,
         /// Buckets below this take part now.
         permille: u64,
+        /// When this one will; none if the rollout never gets so far.
+        from: Option<Time>,
     },
     /// The head has expired: nothing is wrong with the app, but nothing can be said to be new.
     Stale {
@@ -206,6 +210,8 @@ pub struct Judgement {
     pub state: Option<TrustState>,
     /// Mirrors the head names.
     pub mirrors: Vec<String>,
+    /// The head it rests on, verified; stale or not.
+    pub head: Option<Box<Head>>,
     /// When the newest root expires, if that is near.
     pub root_expires: Option<Time>,
 }
@@ -245,6 +251,7 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
         verdict,
         state,
         mirrors: Vec::new(),
+        head: None,
         root_expires: (root.expires <= time.plus(ROOT_WARNING_SECONDS)).then_some(root.expires),
     };
     let need = |need| Ok(done(Verdict::Need(need), None));
@@ -269,7 +276,8 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
     refuse_replay(&head, &body, known)?;
     let time = time.max(head.issued);
     if head.expires <= time {
-        return Ok(done(Verdict::Idle(Idle::Stale { since: head.expires }), None));
+        let stale = done(Verdict::Idle(Idle::Stale { since: head.expires }), None);
+        return Ok(Judgement { head: Some(Box::new(head)), ..stale });
     }
 
     let decision = decide(facts, &head, highest, time);
@@ -281,7 +289,8 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
             highest_build: highest.max(offered),
             root_version: root.version,
         };
-        Some(chain.state_with(facts, channel, documents.roots_ended.then_some(facts.clock)))
+        let walked = documents.roots_ended.then_some(facts.clock);
+        Some(TrustState { mirrors: head.mirrors.clone(), ..chain.state_with(facts, channel, walked) })
     };
     let judgement = match (decision, facts.goal) {
         (Decision::Idle(idle), _) => done(Verdict::Idle(idle), state(0)),
@@ -295,7 +304,7 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
             }
         },
     };
-    Ok(Judgement { mirrors: head.mirrors.clone(), ..judgement })
+    Ok(Judgement { mirrors: head.mirrors.clone(), head: Some(Box::new(head)), ..judgement })
 }
 
 /// The newest root that verifies from what is pinned and stored.
@@ -371,7 +380,8 @@ fn decide<'a>(facts: &Facts<'_>, head: &'a Head, highest: u64, time: Time) -> De
     if let Some(rollout) = head.rollout_for(platform) {
         let (bucket, permille) = (rollout.bucket(&facts.state.rollout_secret), rollout.permille_at(time));
         if bucket >= permille {
-            return Decision::Idle(Idle::NotYetRolledOut { bucket, permille });
+            let from = rollout.reaches(bucket);
+            return Decision::Idle(Idle::NotYetRolledOut { bucket, permille, from });
         }
     }
     Decision::Offer(offered)

@@ -93,6 +93,8 @@ pub struct Origin {
     pub platform: String,
     /// The root document to pin, whole.
     pub root: Vec<u8>,
+    /// Other places that hand out the same site: asked where it fails. Those that heads name are known without being listed.
+    pub mirrors: Vec<String>,
 }
 
 impl Origin {
@@ -140,7 +142,7 @@ impl Updater {
             return Err(Error::AlreadyInstalled { path: updater.config.tree });
         }
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &[])?;
+        let downloader = updater.downloader(None, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let release = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -172,7 +174,7 @@ impl Updater {
             return Err(Error::Usage(format!("{} is not a directory", updater.config.tree.display())));
         }
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &[])?;
+        let downloader = updater.downloader(None, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let offered = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -236,7 +238,7 @@ impl Updater {
     pub fn check(&self) -> Result<CheckOutcome, Error> {
         let state = self.state()?;
         let installed = self.installed(&state)?;
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
         self.remember_if_free(judgement.state)?;
         match self.unless_failed_here(judgement.verdict)? {
@@ -256,7 +258,7 @@ impl Updater {
     pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
         let state = self.state()?;
         let installed = self.installed(&state)?;
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
         let downloader = self.downloader(None, &judgement.mirrors)?;
@@ -285,7 +287,7 @@ impl Updater {
         let state = self.state()?;
         let record = self.record(&state)?;
         let installed = record.as_ref().map(InstalledRecord::installed);
-        let downloader = self.downloader(from, &[])?;
+        let downloader = self.downloader(from, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let installed = installed.map(|installed| installed.build);
         self.remember(lock, judgement.state)?;
@@ -360,7 +362,7 @@ impl Updater {
             other => self.tell_recovery(&other?),
         }
         let record = self.required_record()?;
-        let downloader = self.downloader(from, &[])?;
+        let downloader = self.downloader(from, &self.state()?.mirrors)?;
         self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly))
     }
 
@@ -372,7 +374,7 @@ impl Updater {
     pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
         let lock = self.begin()?;
         let record = self.required_record()?;
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &self.state()?.mirrors)?;
         self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))
     }
 

@@ -285,3 +285,38 @@ fn wrong_use_is_told() {
     let help = world.expect(DONE, "--help");
     assert!(help.contains("Exit codes") && help.contains("locked"), "{help}");
 }
+
+#[test]
+fn why_tells_the_rule_to_people_and_programs_with_the_exit_code_of_a_check() {
+    let world = World::installed();
+    let said = world.expect(DONE, "why --tree tree");
+    assert!(
+        said.contains("Build 1 (1.0) is installed, from channel stable.") && said.contains("Build 2 (2.0) is newer"),
+        "{said}"
+    );
+    world.expect(DONE, "update --tree tree");
+    let said = world.expect(NOTHING_TO_DO, "why --tree tree --json");
+    let answer: serde_json::Value = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|v: &serde_json::Value| v["event"] == "why")
+        .expect("an answer");
+    assert_eq!((answer["code"].as_str(), answer["advice"].is_null()), (Some("up_to_date"), true));
+    fs::write(world.path("site/channels/stable.head"), "<!DOCTYPE html>").expect("written");
+    let said = world.expect(NETWORK, "why --tree tree --json");
+    assert!(said.contains("\"event\":\"why\"") && said.contains("\"code\":\"E_"), "{said}");
+    world.expect(USAGE, "why --tree nowhere");
+}
+
+#[test]
+fn mirrors_given_at_the_installation_are_asked_when_the_site_is_gone() {
+    let world = World::new();
+    frozen_site::copy(&world.path("site"), &world.path("mirror"));
+    let line = install("stable", "tree");
+    fs::remove_dir_all(world.path("site/objects")).expect("removed");
+    world.expect(DONE, &format!("{line} --mirror mirror"));
+    fs::remove_dir_all(world.path("site/channels")).expect("removed");
+    world.expect(NOTHING_TO_DO, "check --tree tree");
+    fs::remove_dir_all(world.path("mirror/channels")).expect("removed");
+    world.expect(NETWORK, "check --tree tree");
+}

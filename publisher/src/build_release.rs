@@ -16,6 +16,7 @@
 mod notes;
 pub(crate) mod prior;
 mod release;
+pub mod revert;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,16 @@ use lamplighter_client::trust::VerifiedRelease;
 
 use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
+use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
 use crate::packs::UnitCache;
 use crate::packs::{Budget, PackOptions};
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
+use crate::rollout::Curve;
 use crate::scan::{self, Rules, Scanned};
 use crate::scratch::Scratch;
-use crate::sign::{Role, Signers};
+use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
 use release::{Draft, DraftBase};
@@ -60,8 +63,12 @@ pub struct Request {
     pub memory_bytes: u64,
     pub minimum_build: u64,
     pub expires_days: u64,
+    /// How the release reaches its users.
+    pub rollout: Option<Curve>,
+    /// Mirrors the head is to name; those it names where this is none.
+    pub mirrors: Option<Vec<String>>,
     pub notes: BTreeMap<String, PathBuf>,
-    pub keys: Option<PathBuf>,
+    pub keys: KeySources,
     /// Where trees are rebuilt; the site's own volume where it is not said.
     pub scratch: Option<PathBuf>,
     /// Whether every way is tried before the release appears.
@@ -76,6 +83,19 @@ impl Request {
     /// # Errors
     /// Something is missing, or not what it must be.
     pub fn new(config: &Config, prove: bool, time: Time) -> Result<Self, ConfigError> {
+        let mut request = Self::for_revert(config, prove, time)?;
+        request.platforms = config.platforms()?;
+        request.minimum_build = config.minimum_build(request.build)?;
+        request.rollout = config.rollout()?;
+        request.notes.clone_from(config.notes()?);
+        Ok(request)
+    }
+
+    /// What `config` says of anything but the content: no platforms, no minimum build, no notes, no rollout.
+    ///
+    /// # Errors
+    /// Something is missing, or not what it must be.
+    pub fn for_revert(config: &Config, prove: bool, time: Time) -> Result<Self, ConfigError> {
         let move_channel = !config.no_channel.unwrap_or(false);
         let wants_channel = move_channel || config.channel.is_some();
         let build = config.build()?;
@@ -86,15 +106,17 @@ impl Request {
             move_channel,
             build,
             version: config.version()?.to_owned(),
-            platforms: config.platforms()?,
+            platforms: BTreeMap::new(),
             bases: config.bases()?,
             jobs: config.jobs()?,
             memory_bytes: config.memory_bytes()?,
             packs: config.pack_options()?,
-            minimum_build: config.minimum_build(build)?,
+            minimum_build: 0,
             expires_days: config.expires_days()?,
-            notes: config.notes()?.clone(),
-            keys: config.keys.clone(),
+            rollout: None,
+            mirrors: config.mirrors()?.map(<[String]>::to_vec),
+            notes: BTreeMap::new(),
+            keys: config.key_sources(None)?,
             scratch: config.scratch.clone(),
             prove,
             time,
@@ -163,15 +185,14 @@ impl Authority {
         let trust = Trust::read(site)?;
         trust.require_app(site, &request.app)?;
         trust.require_fresh(request.time)?;
-        let (root, keys) = (trust.root(), request.keys.as_deref());
-        let release_signers = Signers::load(Role::Release, keys)?.trusted_by(&root.release, root.version)?;
+        let (roots, keys) = (trust.roots(), &request.keys);
+        let release_signers = Signers::load(Role::Release, keys)?.authorised(roots, "")?;
         let moved = request.channel.as_deref().filter(|_| request.move_channel);
-        let channel_signers = moved
-            .map(|channel| Signers::load(Role::Channel, keys)?.trusted_by(&root.channel_role(channel), root.version));
+        let channel_signers = moved.map(|channel| Signers::load(Role::Channel, keys)?.authorised(roots, channel));
         let channel_signers = channel_signers.transpose()?;
         let mut heads = Vec::new();
         for channel in site.channels()? {
-            let Some(signed) = trust.head(site, &channel)? else { continue };
+            let Some(signed) = trust.last_head(site, &channel)? else { continue };
             if request.channel.as_deref() == Some(channel.as_str()) {
                 for platform in request.platforms.keys() {
                     require_above(Some(&signed.head), &channel, platform, request.build)?;
@@ -241,9 +262,11 @@ impl Job<'_> {
             return Ok(None);
         };
         let mover = Mover { writer: self.writer, trust: &self.authority.trust, signers, watch: &*self.watch };
-        let terms = Terms { channel, time: self.request.time, expires_days: self.request.expires_days };
+        let Request { time, expires_days, .. } = *self.request;
+        let terms = Terms { channel, time, expires_days, mirrors: self.request.mirrors.as_deref() };
+        let shares = Shares { curve: self.request.rollout.as_ref(), change: false };
         let releases: Vec<VerifiedRelease> = drafts.iter().map(|d| d.loaded.release.clone()).collect();
-        let moved = mover.move_to(&terms, &releases)?;
+        let moved = mover.move_to(&terms, &releases, shares)?;
         Ok(Some(ChannelSummary { channel: channel.to_owned(), sequence: moved.sequence, moved: moved.changed }))
     }
 }

@@ -1,10 +1,15 @@
 //! The commands: each file holds one, its arguments and a thin `run`.
 
 pub(crate) mod build_release;
+pub(crate) mod check_remote;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod promote;
+pub(crate) mod refresh;
+pub(crate) mod revert;
+pub(crate) mod root;
 pub(crate) mod serve;
+pub(crate) mod steer;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +30,15 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
     match command {
         Command::Keygen(args) => keygen::run(args, term),
         Command::Init(args) => init::run(args, term),
+        Command::Root(command) => root::run(command, term),
         Command::BuildRelease(args) => build_release::run(args, term),
         Command::Promote(args) => promote::run(args, term),
+        Command::Halt(args) => steer::halt(args, term),
+        Command::Resume(args) => steer::resume(args, term),
+        Command::Bad(args) => steer::bad(args, term),
+        Command::Revert(args) => revert::run(args, term),
+        Command::Refresh(args) => refresh::run(args, term),
+        Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Serve(args) => serve::run(args, term),
     }

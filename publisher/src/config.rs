@@ -9,6 +9,8 @@
 //! build = 7                        # --build
 //! version = "1.2.3"                # --version
 //! keys = "keys"                    # --keys: a directory of minisign files
+//! password_file = "password"       # --password-file: its first line is the password of protected keys
+//! sign_timeout_seconds = 60        # how long a command of [signers] may take, 1 to 3600
 //! bases = 5                        # --bases: how many old releases get a pack
 //! jobs = 4                         # --jobs: threads
 //! memory_mib = 8192                # --memory: what patches may take together, in MiB
@@ -17,6 +19,8 @@
 //!                                  # 0: whatever it costs
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
+//! rollout = "1%, 100% after 2d"    # --rollout: shares of users over time ([`crate::rollout`])
+//! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
@@ -26,6 +30,9 @@
 //!
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
+//!
+//! [signers]                        # commands that sign, for keys that never come here (see `sign/command.rs`)
+//! release = ["kms-sign", "--key", "release"]   # LAMPLIGHTER_RELEASE_SIGN wins over it
 //!
 //! [platform.linux-x86_64]
 //! dir = "dist/linux"               # --platform linux-x86_64=dist/linux
@@ -47,12 +54,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
 use crate::packs::{PackOptions, default_memory_bytes};
+use crate::rollout::Curve;
+use crate::sign::{AskPassword, KeySources, Role};
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -68,6 +78,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 const BASES_MAX: usize = 1000;
 const JOBS_MAX: usize = 1024;
+const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
 
 /// Why there is no usable configuration.
@@ -109,6 +120,10 @@ pub struct Config {
     pub build: Option<u64>,
     pub version: Option<String>,
     pub keys: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
+    pub sign_timeout_seconds: Option<u64>,
+    #[serde(default)]
+    pub signers: BTreeMap<String, Vec<String>>,
     pub bases: Option<usize>,
     pub jobs: Option<usize>,
     pub memory_mib: Option<u64>,
@@ -116,6 +131,8 @@ pub struct Config {
     pub deflate_bytes_per_second: Option<u64>,
     pub minimum_build: Option<u64>,
     pub expires_days: Option<u64>,
+    pub rollout: Option<String>,
+    pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
     pub listen: Option<String>,
@@ -174,7 +191,7 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let single = [&mut self.site, &mut self.keys, &mut self.scratch].into_iter().flatten();
+        let single = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch].into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
         }
@@ -192,6 +209,9 @@ impl Config {
             build: flags.build.or(self.build),
             version: flags.version.or(self.version),
             keys: flags.keys.or(self.keys),
+            password_file: flags.password_file.or(self.password_file),
+            sign_timeout_seconds: flags.sign_timeout_seconds.or(self.sign_timeout_seconds),
+            signers: if flags.signers.is_empty() { self.signers } else { flags.signers },
             bases: flags.bases.or(self.bases),
             jobs: flags.jobs.or(self.jobs),
             memory_mib: flags.memory_mib.or(self.memory_mib),
@@ -199,6 +219,8 @@ impl Config {
             deflate_bytes_per_second: flags.deflate_bytes_per_second.or(self.deflate_bytes_per_second),
             minimum_build: flags.minimum_build.or(self.minimum_build),
             expires_days: flags.expires_days.or(self.expires_days),
+            rollout: flags.rollout.or(self.rollout),
+            mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
             listen: flags.listen.or(self.listen),
@@ -227,6 +249,29 @@ impl Config {
         let app = self.app.as_deref().ok_or(ConfigError::Missing { key: "app", flag: "app" })?;
         let expected = "1 to 128 letters, digits, '.', '_' or '-'";
         if is_app_id(app) { Ok(app) } else { Err(ConfigError::invalid("app", expected, app)) }
+    }
+
+    /// Where keys come from; `ask` asks for passwords that are found nowhere.
+    ///
+    /// # Errors
+    /// A table of signers that names no role, or a timeout out of range.
+    pub fn key_sources(&self, ask: Option<AskPassword>) -> Result<KeySources, ConfigError> {
+        let mut commands = BTreeMap::new();
+        for (name, words) in &self.signers {
+            let role = Role::parse(name).filter(|_| !words.is_empty());
+            let expected = "root, release or channel, each with a list of words";
+            let role = role.ok_or_else(|| ConfigError::invalid("signers", expected, name))?;
+            commands.insert(role, words.clone());
+        }
+        let in_time = |seconds| in_range("sign_timeout_seconds", seconds, 1, 3600, "1 to 3600 seconds");
+        let timeout = self.sign_timeout_seconds.map(in_time).transpose()?;
+        Ok(KeySources {
+            dir: self.keys.clone(),
+            password_file: self.password_file.clone(),
+            commands,
+            command_timeout: timeout.map(Duration::from_secs),
+            ask,
+        })
     }
 
     /// The channel, checked.
@@ -275,6 +320,37 @@ impl Config {
     pub fn expires_days(&self) -> Result<u64, ConfigError> {
         let days = self.expires_days.unwrap_or(EXPIRES_DAYS_DEFAULT);
         in_range("expires_days", days, 1, EXPIRES_DAYS_MAX, "1 to 3650 days")
+    }
+
+    /// How a new release reaches its users; all at once where nothing is said.
+    ///
+    /// # Errors
+    /// Not a growing curve ([`crate::rollout`]).
+    pub fn rollout(&self) -> Result<Option<Curve>, ConfigError> {
+        let parse = |text: &String| {
+            let expected = "shares and times, both growing, such as 1%, 10% after 1d, 100% after 3d";
+            Curve::parse(text).ok_or_else(|| ConfigError::invalid("rollout", expected, text))
+        };
+        self.rollout.as_ref().map(parse).transpose()
+    }
+
+    /// Mirrors heads are to name; none where they are to stay.
+    ///
+    /// # Errors
+    /// One that is no URL of a web server, or too many.
+    pub fn mirrors(&self) -> Result<Option<&[String]>, ConfigError> {
+        let Some(mirrors) = &self.mirrors else { return Ok(None) };
+        in_range("mirrors", mirrors.len(), 0, MIRRORS_MAX, "at most 16 mirrors")?;
+        let is_url = |url: &str| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| {
+                !rest.is_empty() && !url.contains(['?', '#', ' ']) && !url.contains(char::is_control)
+            })
+        };
+        match mirrors.iter().find(|url| !is_url(url)) {
+            Some(bad) => Err(ConfigError::invalid("mirrors", "a URL such as https://mirror.example/app/", bad)),
+            None => Ok(Some(mirrors)),
+        }
     }
 
     /// How many old releases get a pack.
@@ -416,89 +492,4 @@ fn in_range<T: PartialOrd + ToString>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Config {
-        Config::parse(text).expect("a configuration")
-    }
-
-    const WHOLE: &str = r#"
-        site = "site"
-        app = "org.example"
-        build = 7
-        keys = "/keys"
-        [notes]
-        en = "notes.md"
-        [platform.linux-x86_64]
-        dir = "dist"
-        entry = "bin/app"
-        exclude = ["*.pdb"]
-        [platform.windows-x86_64]
-        dir = "win"
-    "#;
-
-    #[test]
-    fn relative_paths_start_at_the_file() {
-        let config = parsed(WHOLE).based_at(Path::new("/etc/p"));
-        assert_eq!(config.site.as_deref(), Some(Path::new("/etc/p/site")));
-        assert_eq!(config.keys.as_deref(), Some(Path::new("/keys")));
-        assert_eq!(config.notes["en"], Path::new("/etc/p/notes.md"));
-        assert_eq!(config.platform["windows-x86_64"].dir.as_deref(), Some(Path::new("/etc/p/win")));
-    }
-
-    #[test]
-    fn flags_win_and_choose_platforms() {
-        let mut flags = Config { build: Some(8), ..Config::default() };
-        let moved = PlatformConfig { dir: Some("else".into()), ..PlatformConfig::default() };
-        flags.platform.insert("linux-x86_64".into(), moved);
-        let config = parsed(WHOLE).with_flags(flags);
-        assert_eq!((config.build, config.app.as_deref()), (Some(8), Some("org.example")));
-        assert_eq!(config.platform.len(), 1);
-        let linux = &config.platform["linux-x86_64"];
-        assert_eq!((linux.dir.as_deref(), linux.entry.as_deref()), (Some(Path::new("else")), Some("bin/app")));
-        let common = Config { exclude: vec!["tests".to_owned()], ..Config::default() };
-        let platforms = config.with_flags(common).platforms().expect("platforms");
-        assert_eq!(platforms["linux-x86_64"].exclude, ["tests", "*.pdb"]);
-    }
-
-    #[test]
-    fn unknown_keys_are_named_with_the_file() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("p.toml");
-        std::fs::write(&file, "[platform.x]\nexclud = []\n").expect("written");
-        let message = Config::load(Some(&file)).expect_err("unknown key").to_string();
-        assert!(message.contains("exclud") && message.contains("p.toml"), "{message}");
-        assert!(matches!(Config::load(Some(&dir.path().join("none"))), Err(ConfigError::Read { .. })));
-    }
-
-    #[test]
-    fn the_time_of_a_run_can_be_fixed() {
-        let time = |text: &str| time_from(Some(OsStr::new(text))).map(Time::seconds).ok();
-        assert_eq!((time("1700000000"), time("0")), (Some(1_700_000_000), Some(0)));
-        assert_eq!((time(""), time("now"), time("-1"), time("1.5")), (None, None, None, None));
-        assert!(time_from(None).is_ok_and(|t| t.seconds() > 1_700_000_000));
-    }
-
-    #[test]
-    fn values_are_checked() {
-        let config = |text: &str| parsed(text);
-        assert!(matches!(config("").app(), Err(ConfigError::Missing { key: "app", .. })));
-        assert!(matches!(config("app = 'a b'").app(), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("channel = 'Stable'").channel(), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("build = 0").build(), Err(ConfigError::Invalid { .. })));
-        assert!(Config::parse("build = -1").is_err());
-        assert!(matches!(config("jobs = 0").jobs(), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("memory_mib = 63").memory_bytes(), Err(ConfigError::Invalid { .. })));
-        assert_eq!(config("memory_mib = 64").memory_bytes().expect("enough"), 64 << 20);
-        assert!(matches!(config("bases = 1001").bases(), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("minimum_build = 9").minimum_build(8), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("version = ''").version(), Err(ConfigError::Invalid { .. })));
-        assert!(matches!(config("").platforms(), Err(ConfigError::NoPlatform)));
-        let unknown = config("[platform.linux]\nentry = 'a'\n[platform.mac]\ndir = 'm'");
-        assert!(
-            matches!(unknown.platforms(), Err(ConfigError::UnknownPlatform { name, known }) if name == "linux" && known == "mac")
-        );
-        assert!(matches!(config("[platform.'Lin ux']\ndir='x'").platforms(), Err(ConfigError::Invalid { .. })));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::objects::BuildError;
 use crate::packs::PackBuildError;
 use crate::proof::ProofError;
+use crate::root::RootError;
 use crate::scan::ScanError;
 use crate::serve::ServeError;
 use crate::sign::SignError;
@@ -67,6 +68,8 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -93,6 +96,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Config(_) => Class::Usage,
+            Error::Root(error) => error.class(),
             Error::Scan(error) => error.class(),
             Error::Sign(error) => error.class(),
             Error::Serve(error) => error.class(),

@@ -1,5 +1,7 @@
 //! The next head of a channel, and the client's own verdict on it before it goes out.
 
+pub mod edits;
+
 use lamplighter_client::format::document::FileRef;
 use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head, HeadRelease};
 use lamplighter_client::format::layout;
@@ -7,9 +9,10 @@ use lamplighter_client::format::root::Root;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::{Documents, Facts, Goal, Idle, Pin, TrustState, Verdict, VerifiedRelease, judge};
 
+use crate::head::edits::{Shares, offer};
 use crate::init::days_in_seconds;
 use crate::sign::Signers;
-use crate::site::{Site, SiteError, SiteWriter, Trust};
+use crate::site::{SignedHead, Site, SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
 
 /// Heads should stay below this: it is what every check of every client costs.
@@ -53,12 +56,14 @@ pub struct Terms<'a> {
     pub time: Time,
     /// Days until the head is stale.
     pub expires_days: u64,
+    /// Mirrors it is to name; those it names where this is none.
+    pub mirrors: Option<&'a [String]>,
 }
 
-/// The head that offers `rows` beside what `old` offers to other platforms; none if `old` says so already.
+/// The head that follows `old` once `edit` has changed it; none if that changes nothing.
 ///
-/// Mirrors, halts and bad builds stay as they are. A rollout of a platform that gets another release ends with it.
-pub fn next(old: Option<&Head>, root: &Root, terms: &Terms<'_>, rows: Vec<HeadRelease>) -> Option<Head> {
+/// What `edit` and the terms leave alone stays: mirrors, halts, bad builds, other platforms.
+pub fn next(old: Option<&Head>, root: &Root, terms: &Terms<'_>, edit: impl FnOnce(&mut Head)) -> Option<Head> {
     let mut head = old.cloned().unwrap_or_else(|| Head {
         app: root.app.clone(),
         channel: terms.channel.to_owned(),
@@ -72,26 +77,30 @@ pub fn next(old: Option<&Head>, root: &Root, terms: &Terms<'_>, rows: Vec<HeadRe
         bad_builds: Vec::new(),
         mirrors: Vec::new(),
     });
-    let mut changed = old.is_none();
-    for row in rows {
-        if head.release_for(&row.platform) == Some(&row) {
-            continue;
-        }
-        changed = true;
-        head.rollouts.retain(|r| r.platform != row.platform);
-        head.releases.retain(|r| r.platform != row.platform);
-        head.releases.push(row);
+    edit(&mut head);
+    if let Some(mirrors) = terms.mirrors {
+        head.mirrors = mirrors.to_vec();
     }
-    if !changed {
-        return None;
-    }
-    head.releases.sort_by(|a, b| a.platform.cmp(&b.platform));
+    (old != Some(&head)).then(|| renewed(head, root, terms))
+}
+
+/// `head` under a new sequence and with new dates, whatever else it says.
+pub fn renewed(mut head: Head, root: &Root, terms: &Terms<'_>) -> Head {
     head.sequence += 1;
     head.root_version = root.version;
     // A clock that went back must not make clients refuse the head: `issued` never does.
     head.issued = terms.time.max(head.issued);
     head.expires = head.issued.plus(days_in_seconds(terms.expires_days));
-    Some(head)
+    head
+}
+
+/// What a channel says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The head.
+    pub head: Head,
+    /// False if it said so before, and was left as it was.
+    pub changed: bool,
 }
 
 /// What a channel offers now.
@@ -105,7 +114,7 @@ pub struct Moved {
     pub platforms: Vec<String>,
 }
 
-/// All it takes to move a channel.
+/// All it takes to change what a channel says.
 pub struct Mover<'a> {
     /// The site, locked.
     pub writer: &'a SiteWriter,
@@ -122,24 +131,77 @@ impl Mover<'_> {
     ///
     /// # Errors
     /// A release below what the channel offers, or one a client would refuse: nothing is written then. The disk.
-    pub fn move_to(&self, terms: &Terms<'_>, releases: &[VerifiedRelease]) -> Result<Moved, SiteError> {
-        let old = self.trust.head(self.writer.site(), terms.channel)?.map(|signed| signed.head);
+    pub fn move_to(
+        &self,
+        terms: &Terms<'_>,
+        releases: &[VerifiedRelease],
+        shares: Shares<'_>,
+    ) -> Result<Moved, SiteError> {
+        let old = self.old(terms)?;
         for release in releases {
-            require_above(old.as_ref(), terms.channel, &release.release.platform, release.release.build)?;
+            require_above(
+                old.as_ref().map(|o| &o.head),
+                terms.channel,
+                &release.release.platform,
+                release.release.build,
+            )?;
         }
+        let offer_all = |head: &mut Head| releases.iter().for_each(|r| offer(head, &row(r), shares, terms.time));
+        let published = self.apply(old, terms, offer_all)?;
         let platforms = releases.iter().map(|r| r.release.platform.clone()).collect();
-        let rows = releases.iter().map(row).collect();
-        let Some(head) = next(old.as_ref(), self.trust.root(), terms, rows) else {
-            return Ok(Moved { sequence: old.map_or(0, |h| h.sequence), changed: false, platforms });
-        };
+        Ok(Moved { sequence: published.head.sequence, changed: published.changed, platforms })
+    }
+
+    /// Changes what a channel says; nothing is written if it says so already.
+    ///
+    /// # Errors
+    /// The channel has no head; one a client would refuse: nothing is written then. The disk.
+    pub fn change(&self, terms: &Terms<'_>, edit: impl FnOnce(&mut Head)) -> Result<Published, SiteError> {
+        let old = self.old(terms)?;
+        if old.is_none() {
+            return Err(SiteError::NoHead { channel: terms.channel.to_owned() });
+        }
+        self.apply(old, terms, edit)
+    }
+
+    /// Signs `head` again, with new dates.
+    ///
+    /// # Errors
+    /// A client would refuse it: nothing is written then. The disk.
+    pub fn renew(&self, head: Head, terms: &Terms<'_>) -> Result<Head, SiteError> {
+        let mirrors = terms.mirrors.map_or_else(|| head.mirrors.clone(), <[String]>::to_vec);
+        let head = renewed(Head { mirrors, ..head }, self.trust.root(), terms);
         self.publish(&head)?;
-        Ok(Moved { sequence: head.sequence, changed: true, platforms })
+        Ok(head)
+    }
+
+    /// What the channel says; where keys were replaced since, under a root before.
+    fn old(&self, terms: &Terms<'_>) -> Result<Option<SignedHead>, SiteError> {
+        self.trust.last_head(self.writer.site(), terms.channel)
+    }
+
+    fn apply(
+        &self,
+        old: Option<SignedHead>,
+        terms: &Terms<'_>,
+        edit: impl FnOnce(&mut Head),
+    ) -> Result<Published, SiteError> {
+        match (next(old.as_ref().map(|o| &o.head), self.trust.root(), terms, edit), old) {
+            (Some(head), _) => {
+                self.publish(&head)?;
+                Ok(Published { head, changed: true })
+            }
+            (None, Some(old)) if old.current => Ok(Published { head: old.head, changed: false }),
+            // It says so already, but under keys clients do not accept any more.
+            (None, Some(old)) => Ok(Published { head: self.renew(old.head, terms)?, changed: true }),
+            (None, None) => Err(SiteError::NoHead { channel: terms.channel.to_owned() }),
+        }
     }
 
     /// Signs `head`, lets the client's code judge it for every platform, and puts it into the site.
     fn publish(&self, head: &Head) -> Result<(), SiteError> {
         let name = layout::head(&head.channel);
-        let bytes = self.signers.sign(head.to_body(), &name, head.issued).to_bytes();
+        let bytes = self.signers.sign(head.to_body(), &name, head.issued)?.to_bytes();
         if bytes.len() as u64 > HEAD_BYTES_MAX {
             let detail = format!("expected at most {HEAD_BYTES_MAX} bytes, found {}", bytes.len());
             return Err(SiteError::damaged(&name, detail));
@@ -151,11 +213,23 @@ impl Mover<'_> {
         for row in &head.releases {
             accepted(self.writer.site(), self.trust, &head.channel, &bytes, row, head.issued)?;
         }
+        self.tell(head);
+        self.writer.replace(&name, &bytes)
+    }
+
+    /// Tells what keeps clients from what the head offers.
+    fn tell(&self, head: &Head) {
         for halted in &head.halts {
             let text = "the channel is halted there: clients are offered nothing until it is resumed";
             self.watch.notice("halted", halted, text);
         }
-        self.writer.replace(&name, &bytes)
+        for row in head.releases.iter().filter(|row| head.is_bad(&row.platform, row.build)) {
+            let text = format!("build {} is offered and marked bad: clients are offered nothing", row.build);
+            self.watch.notice("bad-build", &row.platform, &text);
+        }
+        for rollout in head.rollouts.iter().filter(|r| r.curve.last().is_none_or(|point| point.1 < 1000)) {
+            self.watch.notice("rollout-never-ends", &rollout.platform, "the rollout never reaches everybody");
+        }
     }
 }
 
@@ -173,6 +247,11 @@ pub fn accepted(
 ) -> Result<(), SiteError> {
     let name = layout::head(channel);
     let release = crate::site::documents::named(site, &layout::release(row.build, &row.platform), &row.file)?;
+    let replaced =
+        trust.check_release(&layout::release(row.build, &row.platform), release.clone(), row.build, &row.platform);
+    if let Err(error @ SiteError::KeysReplaced { .. }) = replaced {
+        return Err(error);
+    }
     let (first, rest) = trust.documents();
     let pin = Pin {
         app: trust.root().app.clone(),
@@ -199,7 +278,7 @@ mod tests {
     use lamplighter_client::format::head::Rollout;
     use lamplighter_client::format::root::Role;
 
-    fn offer(platform: &str, build: u64) -> HeadRelease {
+    fn at(platform: &str, build: u64) -> HeadRelease {
         let file = FileRef { length: build, blake3: Blake3::of(platform.as_bytes()) };
         HeadRelease { platform: platform.to_owned(), build, version: build.to_string(), file }
     }
@@ -217,24 +296,27 @@ mod tests {
             channel_threshold: 1,
             channel: Vec::new(),
         };
-        super::next(old, &root, &Terms { channel: "stable", time, expires_days: 7 }, rows)
+        let terms = Terms { channel: "stable", time, expires_days: 7, mirrors: None };
+        super::next(old, &root, &terms, |head| {
+            rows.iter().for_each(|row| edits::offer(head, row, Shares::default(), time));
+        })
     }
 
     #[test]
     fn rows_of_other_platforms_stay() {
-        let first = next(None, 100, vec![offer("b", 1), offer("a", 1)]).expect("a first head");
+        let first = next(None, 100, vec![at("b", 1), at("a", 1)]).expect("a first head");
         assert_eq!((first.sequence, first.expires.seconds()), (1, 100 + 7 * 86_400));
-        assert_eq!(first.releases, [offer("a", 1), offer("b", 1)]);
-        let second = next(Some(&first), 200, vec![offer("b", 2)]).expect("another");
+        assert_eq!(first.releases, [at("a", 1), at("b", 1)]);
+        let second = next(Some(&first), 200, vec![at("b", 2)]).expect("another");
         assert_eq!((second.sequence, second.issued.seconds()), (2, 200));
-        assert_eq!(second.releases, [offer("a", 1), offer("b", 2)]);
-        assert_eq!(next(Some(&second), 300, vec![offer("b", 2)]), None);
+        assert_eq!(second.releases, [at("a", 1), at("b", 2)]);
+        assert_eq!(next(Some(&second), 300, vec![at("b", 2)]), None);
         assert_eq!(Head::parse(&second.to_body()), Ok(second));
     }
 
     #[test]
     fn time_never_goes_back_and_a_rollout_ends_with_its_release() {
-        let mut old = next(None, 500, vec![offer("a", 1), offer("b", 1)]).expect("a first head");
+        let mut old = next(None, 500, vec![at("a", 1), at("b", 1)]).expect("a first head");
         let rollout = |platform: &str| Rollout {
             platform: platform.to_owned(),
             start: Time::from_seconds(0),
@@ -244,14 +326,14 @@ mod tests {
         old.rollouts = vec![rollout("a"), rollout("b")];
         old.halts = vec!["a".to_owned()];
         old.mirrors = vec!["https://m".to_owned()];
-        let new = next(Some(&old), 100, vec![offer("a", 2)]).expect("another");
+        let new = next(Some(&old), 100, vec![at("a", 2)]).expect("another");
         assert_eq!(new.issued.seconds(), 500);
         assert_eq!((new.rollouts, new.halts, new.mirrors), (vec![rollout("b")], old.halts, old.mirrors));
     }
 
     #[test]
     fn builds_only_grow() {
-        let head = next(None, 1, vec![offer("a", 5)]);
+        let head = next(None, 1, vec![at("a", 5)]);
         let above = |platform: &str, build| require_above(head.as_ref(), "stable", platform, build);
         assert!(above("a", 5).is_ok() && above("a", 6).is_ok() && above("b", 1).is_ok());
         assert!(matches!(above("a", 4), Err(SiteError::BuildTooLow { last: 5, .. })));

@@ -1,14 +1,16 @@
 //! The first root of a site: which keys may do what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lamplighter_client::format::layout;
 use lamplighter_client::format::root::{ChannelKey, Role as RootRole, Root};
+use lamplighter_client::format::signed::PublicKey;
 use lamplighter_client::format::text::Time;
 
 use crate::error::Error;
-use crate::sign::{Role, Signers, public_keys};
+use crate::root::propose;
+use crate::sign::{KeySources, Role, Signers, public_keys};
 use crate::site::{Site, SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
 
@@ -22,10 +24,14 @@ pub struct Request<'a> {
     pub site: &'a Path,
     /// App id.
     pub app: &'a str,
-    /// Directory of the keys.
-    pub keys: Option<&'a Path>,
-    /// Root keys that must sign the next root.
+    /// Where the keys come from.
+    pub keys: &'a KeySources,
+    /// Root keys that must sign a root.
     pub root_threshold: u64,
+    /// Release keys that must sign a release.
+    pub release_threshold: u64,
+    /// Channel keys that must sign a head.
+    pub channel_threshold: u64,
     /// Days the root is good for.
     pub expires_days: u64,
     /// The time of the run.
@@ -37,30 +43,55 @@ pub struct Request<'a> {
 /// # Errors
 /// There is a root already; a key is missing; the disk. Nothing is written but the whole root.
 pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Root, Error> {
-    if let Ok(site) = Site::open(request.site) {
-        let app = Trust::read(&site).map_or_else(|_| "unknown".to_owned(), |trust| trust.root().app.clone());
-        return Err(SiteError::Exists { dir: request.site.to_owned(), app }.into());
-    }
+    require_none(request.site)?;
     let signers = Signers::load(Role::Root, request.keys)?;
+    let root = first(request, signers.publics())?;
+    let signers = signers.trusted_by(&root.root, 1)?;
+    let document = signers.sign(root.to_body(), &layout::root(1), request.time)?;
+    SiteWriter::create(request.site, &document.to_bytes(), watch)?;
+    Ok(root)
+}
+
+/// Writes the first root to `file` unsigned, for root keys that are elsewhere ([`crate::root`]); its publication makes the
+/// site. No secret key is looked at where there are public ones.
+///
+/// # Errors
+/// There is a site already, or the file; a key is missing; the disk.
+pub fn propose(request: &Request<'_>, file: PathBuf) -> Result<Root, Error> {
+    require_none(request.site)?;
+    let root = first(request, Vec::new())?;
+    propose::write(&root, file)?;
+    Ok(root)
+}
+
+fn require_none(site: &Path) -> Result<(), SiteError> {
+    let Ok(site) = Site::open(site) else { return Ok(()) };
+    let app = Trust::read(&site).map_or_else(|_| "unknown".to_owned(), |trust| trust.root().app.clone());
+    Err(SiteError::Exists { dir: site.dir().to_owned(), app })
+}
+
+/// The first root, of the keys in the directory and the root keys in `held`.
+fn first(request: &Request<'_>, held: Vec<PublicKey>) -> Result<Root, Error> {
     let publics = |role| public_keys(role, request.keys);
     let any = |key| ChannelKey { key, channel: "*".to_owned() };
+    let mut root_keys = publics(Role::Root)?;
+    for key in held {
+        if !root_keys.iter().any(|k| k.as_bytes() == key.as_bytes()) {
+            root_keys.push(key);
+        }
+    }
     let root = Root {
         app: request.app.to_owned(),
         version: 1,
         issued: request.time,
         expires: request.time.plus(days_in_seconds(request.expires_days)),
-        root: RootRole { threshold: request.root_threshold, keys: signers.publics() },
-        release: RootRole { threshold: 1, keys: publics(Role::Release)? },
-        channel_threshold: 1,
+        root: RootRole { threshold: request.root_threshold, keys: root_keys },
+        release: RootRole { threshold: request.release_threshold, keys: publics(Role::Release)? },
+        channel_threshold: request.channel_threshold,
         channel: publics(Role::Channel)?.into_iter().map(any).collect(),
     };
-    let signers = signers.trusted_by(&root.root, 1)?;
-    let name = layout::root(1);
-    let document = signers.sign(root.to_body(), &name, request.time);
-    // What was written is what readers make of it: two equal keys, for instance, are found here.
-    Root::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
-    SiteWriter::create(request.site, &document.to_bytes(), watch)?;
-    Ok(root)
+    // What is written is what readers make of it: two equal keys, for instance, are found here.
+    Ok(propose::checked(root)?)
 }
 
 /// `days` in seconds, without overflow.

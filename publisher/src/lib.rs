@@ -14,6 +14,7 @@
 
 pub mod bases;
 pub mod build_release;
+pub mod channel;
 pub mod config;
 pub mod diff;
 pub mod error;
@@ -23,7 +24,11 @@ pub mod objects;
 pub mod packs;
 pub mod promote;
 pub mod proof;
+pub mod refresh;
+pub mod remote;
 pub mod report;
+pub mod rollout;
+pub mod root;
 pub mod scan;
 pub mod scratch;
 pub mod serve;

@@ -1,39 +1,32 @@
 //! Moves a channel to a build that is in the site already.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use lamplighter_client::format::layout;
 use lamplighter_client::format::objects::ObjectsIndex;
-use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::VerifiedRelease;
 
+use crate::channel::Access;
 use crate::error::Error;
-use crate::head::{Moved, Mover, Terms};
-use crate::sign::{Role, Signers};
+use crate::head::Moved;
+use crate::head::edits::Shares;
 use crate::site::documents::{manifest, named};
-use crate::site::{Site, SiteError, SiteWriter, Trust};
+use crate::site::{Site, SiteError, Trust};
 use crate::watch::Watch;
 
 /// What is to be promoted.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The site.
-    pub site: &'a Path,
-    /// The app the site must belong to, if the caller knows it.
-    pub app: Option<&'a str>,
-    /// The channel to move.
+    /// The channel to move, and who asks.
+    pub access: Access<'a>,
+    /// The channel.
     pub channel: &'a str,
     /// The build to offer.
     pub build: u64,
     /// Platforms to move; all that have the build where empty.
     pub platforms: &'a [String],
-    /// Directory of the keys.
-    pub keys: Option<&'a Path>,
-    /// Days until the head is stale.
-    pub expires_days: u64,
-    /// The time of the run.
-    pub time: Time,
+    /// How it reaches its users.
+    pub shares: Shares<'a>,
 }
 
 /// Moves the head of the channel to the releases of the build; rows of other platforms stay.
@@ -43,18 +36,11 @@ pub struct Request<'a> {
 /// # Errors
 /// No release of that build; one with missing files; a build below what the channel offers; keys clients do not trust.
 pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Moved, Error> {
-    let writer = SiteWriter::lock(request.site, watch.clone())?;
-    let trust = Trust::read(writer.site())?;
-    if let Some(app) = request.app {
-        trust.require_app(writer.site(), app)?;
-    }
-    trust.require_fresh(request.time)?;
-    let root = trust.root();
-    let signers =
-        Signers::load(Role::Channel, request.keys)?.trusted_by(&root.channel_role(request.channel), root.version)?;
-    let releases = releases(writer.site(), &trust, request)?;
-    let terms = Terms { channel: request.channel, time: request.time, expires_days: request.expires_days };
-    Ok(Mover { writer: &writer, trust: &trust, signers: &signers, watch: &*watch }.move_to(&terms, &releases)?)
+    let opened = request.access.open(watch)?;
+    let signers = opened.signers(request.channel)?;
+    let releases = releases(opened.writer.site(), &opened.trust, request)?;
+    let terms = request.access.terms(request.channel);
+    Ok(opened.mover(&signers).move_to(&terms, &releases, request.shares)?)
 }
 
 fn releases(site: &Site, trust: &Trust, request: &Request<'_>) -> Result<Vec<VerifiedRelease>, SiteError> {

@@ -128,6 +128,11 @@ pub struct Scanned {
 }
 
 impl Scanned {
+    /// A tree that holds `manifest`, and that nobody else touches: one the client's code installed.
+    pub(crate) fn installed(dir: PathBuf, manifest: Manifest) -> Self {
+        Self { dir, manifest, stamps: Vec::new() }
+    }
+
     /// Checks that no file was touched since it was read.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::text::{is_token, number};
 
 use crate::error::Class;
+use crate::sign::SignError;
 pub use documents::{SignedHead, Trust};
 pub use write::SiteWriter;
 
@@ -26,6 +27,8 @@ pub enum SiteError {
     Exists { dir: PathBuf, app: String },
     #[error("site {dir} belongs to another app: expected {expected}, found {found}")]
     OtherApp { dir: PathBuf, expected: String, found: String },
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error("site: cannot read {name}: {source}")]
     Read { name: String, source: std::io::Error },
     #[error("site: cannot write {name}: {source}; what clients see is as it was, run again once this is mended")]
@@ -34,7 +37,12 @@ pub enum SiteError {
     Damaged { name: String, detail: String },
     #[error("site: {name} is not signed as {by} asks: {detail}")]
     NotTrusted { name: String, by: String, detail: String },
-    #[error("site: root version {version} expired at {expired}; sign a newer root first")]
+    #[error(
+        "site: {name} was signed by keys of root version {version}, which {by} does not name any more: publish the content of \
+         build {build} for {platform} under a new build number"
+    )]
+    KeysReplaced { name: String, by: String, version: u64, build: u64, platform: String },
+    #[error("site: root version {version} expired at {expired}; sign a newer root first (`publisher root propose`)")]
     RootExpired { version: u64, expired: String },
     #[error(
         "site: {name} is published with other content, and what is published never changes; use a new build number"
@@ -56,6 +64,16 @@ pub enum SiteError {
     OtherContent { platform: String, build: u64, what: &'static str, expected: String, found: String },
     #[error("the site has no release of build {build}{}; `publisher build-release` makes one", of_platforms(platforms))]
     NoSuchBuild { build: u64, platforms: Vec<String> },
+    #[error("channel {channel} has no head yet; `publisher build-release` or `promote` makes one")]
+    NoHead { channel: String },
+    #[error("the site has no channel with a head")]
+    NoChannel,
+    #[error("channel {channel} offers nothing to {platform}: expected {known}, or * for all")]
+    NoSuchPlatform { channel: String, platform: String, known: String },
+    #[error(
+        "{platform} is offered build {offered} on channel {channel}: there is nothing above build {to} to go back from"
+    )]
+    NothingToRevert { platform: String, channel: String, offered: u64, to: u64 },
 }
 
 fn of_platforms(platforms: &[String]) -> String {
@@ -67,9 +85,12 @@ impl SiteError {
     pub fn class(&self) -> Class {
         match self {
             SiteError::Read { .. } | SiteError::Write { .. } => Class::Disk,
-            SiteError::NotTrusted { .. } | SiteError::RootExpired { .. } => Class::Trust,
+            SiteError::NotTrusted { .. } | SiteError::KeysReplaced { .. } | SiteError::RootExpired { .. } => {
+                Class::Trust
+            }
             SiteError::Refused { .. } => Class::Proof,
             SiteError::Locked { .. } => Class::Locked,
+            SiteError::Sign(error) => error.class(),
             _ => Class::Site,
         }
     }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::sign::AskPassword;
 use lamplighter_publisher::watch::{Step, Watch};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 const BAR: &str = "{prefix:>20} [{bar:25}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -109,6 +111,12 @@ impl Term {
             json!({"event": "error", "class": class.name(), "code": class.exit_code(), "text": error.to_string()});
         self.line(&format!("error: {error}"), &event);
         ExitCode::from(class.exit_code())
+    }
+
+    /// Asks for passwords, where a person can answer: never for programs, nor where no terminal listens.
+    pub(crate) fn ask(&self) -> Option<AskPassword> {
+        let ask: AskPassword = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
+        (self.mode == Mode::Bars && std::io::stdin().is_terminal()).then_some(ask)
     }
 
     /// Says something beside the progress.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lamplighter_client::download::{JumpingTiming, RetryPolicy};
+use lamplighter_client::format::settings::Settings;
 use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Outcome, Updater};
 
@@ -213,4 +214,139 @@ fn documents_and_content_may_come_from_different_hosts() {
     content.behave();
     done(Updater::open(config(&world, "other")).expect("installed").update(None));
     assert_eq!(world.contents("other"), contents(&world.path("input-3")));
+}
+
+/// How a mirror that is not honest answers a request for `path`: never in a way that another mirror could not make good.
+fn lie(dice: &mut Dice, loot: &Loot, path: &str) -> Fault {
+    let own = loot.iter().rev().find(|(name, _)| name == path).map_or(1, |(_, bytes)| bytes.len().max(2));
+    let at = dice.below(own);
+    match dice.below(30) {
+        0..=5 => Fault::Flip(at),
+        6..=10 => Fault::Status(404),
+        11..=15 => Fault::CutAfter(at),
+        16..=18 => Fault::CloseAfter(at),
+        19..=22 => Fault::WebPage,
+        23 => Fault::StallAfter(at / 2),
+        _ if path == HEAD => Fault::Other(loot[0].1.clone()),
+        // Another file of the site, never this one.
+        _ => {
+            let others: Vec<_> = loot.iter().filter(|(name, _)| name != path).collect();
+            Fault::Other(others[dice.below(others.len())].1.clone())
+        }
+    }
+}
+
+/// How often each file was asked for.
+fn requests(servers: &[&Hostile]) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for seen in servers.iter().flat_map(|server| server.log()) {
+        *found.entry(seen.path).or_insert(0) += 1;
+    }
+    found
+}
+
+/// A tree of the second release, which knows `servers`: the first as its site, the others as mirrors.
+fn tree_with_mirrors(world: &World, tree: &str, servers: &[&Hostile]) {
+    copy(&world.path("tree-2"), &world.path(tree));
+    let file = world.path(tree).join(".lamplighter/settings");
+    let known = Settings::parse(&fs::read(&file).expect("settings")).expect("settings");
+    let mut urls = servers.iter().map(|server| server.url());
+    let site = urls.next().expect("a site");
+    fs::write(file, Settings { site, mirrors: urls.collect(), ..known }.to_bytes()).expect("written");
+}
+
+fn config_of_mirrors(world: &World, tree: &str) -> Config {
+    let http = HttpOptions { stall_timeout: Duration::from_secs(2), ..config(world, tree).http };
+    Config { http, ..config(world, tree) }
+}
+
+/// One update in which all but some of three hosts lie; the site itself may be one of them.
+fn one_update_among_liars(world: &World, loot: &Arc<Loot>, honest: &BTreeMap<String, usize>, seed: u64) -> usize {
+    let mut dice = Dice::new(seed ^ 0x6d69_7272);
+    let servers = [(); 3].map(|()| Hostile::dir(&world.site()));
+    let evil = 1 + dice.below(2);
+    let first = dice.below(3);
+    for n in 0..evil {
+        let (loot, mut dice) = (loot.clone(), Dice::new(seed * 10 + n as u64));
+        servers[(first + n) % 3].attack(Box::new(move |path| lie(&mut dice, &loot, path)));
+    }
+    let all = servers.each_ref();
+    let tree = format!("mirrored-{seed}");
+    tree_with_mirrors(world, &tree, &all);
+    let outcome = Updater::open(config_of_mirrors(world, &tree)).expect("installed").update(None);
+    assert!(matches!(outcome, Ok(Outcome::Done(_))), "seed {seed}, {evil} of 3 from {first}: {outcome:?}");
+    assert_eq!(world.contents(&tree), contents(&world.path("input-3")), "seed {seed}");
+    fs::remove_dir_all(world.path(&tree)).expect("removed");
+    let asked = requests(&all);
+    for (path, count) in &asked {
+        // Only who follows a lie asks for what an honest update does without: then it is a file of its own.
+        let needed = honest.get(path).copied().unwrap_or(1);
+        assert!(
+            *count <= (evil + 1) * needed,
+            "seed {seed}, {evil} of 3 from {first}: {count} requests for {path}: {asked:?}"
+        );
+    }
+    asked.values().sum()
+}
+
+#[test]
+fn with_one_honest_mirror_every_update_succeeds_and_a_liar_costs_one_attempt_a_file() {
+    let (world, loot) = three_releases();
+    let honest = {
+        let server = Hostile::dir(&world.site());
+        tree_with_mirrors(&world, "honest", &[&server]);
+        done(Updater::open(config_of_mirrors(&world, "honest")).expect("installed").update(None));
+        requests(&[&server])
+    };
+    let (loot, next, total) = (Arc::new(loot), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= UPDATES {
+                        return;
+                    }
+                    let asked = one_update_among_liars(&world, &loot, &honest, seed);
+                    total.fetch_add(asked as u64, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (asked, needed) = (total.load(Ordering::Relaxed), honest.values().sum::<usize>() as u64 * UPDATES);
+    assert!(asked > needed * 6 / 5, "the liars must be felt: {asked} requests where {needed} would do");
+}
+
+#[test]
+fn mirrors_that_a_head_named_are_asked_when_the_site_is_gone() {
+    let (world, _) = three_releases();
+    let mirror = Hostile::dir(&world.site());
+    let site = Hostile::dir(&world.site());
+    tree_with_mirrors(&world, "tree", &[&site]);
+    change_head(&world, |head| head.mirrors = vec![mirror.url()]);
+    // The head is seen, and so remembered, when nothing else could be done.
+    let head = fs::read(world.site().join(HEAD)).expect("a head");
+    world.publisher(&[
+        "halt",
+        "--site",
+        &world::text(&world.site()),
+        "--channel",
+        "stable",
+        "--keys",
+        &world::text(&world.path("keys")),
+    ]);
+    assert!(matches!(Updater::open(config(&world, "tree")).expect("installed").update(None), Ok(Outcome::Idle(_))));
+    assert_ne!(fs::read(world.site().join(HEAD)).expect("a head"), head);
+    world.publisher(&[
+        "resume",
+        "--site",
+        &world::text(&world.site()),
+        "--channel",
+        "stable",
+        "--keys",
+        &world::text(&world.path("keys")),
+    ]);
+    site.attack(Box::new(|_| Fault::Status(500)));
+    done(Updater::open(config(&world, "tree")).expect("installed").update(None));
+    assert_eq!(world.contents("tree"), contents(&world.path("input-3")));
 }

@@ -181,14 +181,35 @@ fn missing_wrong_and_malformed_keys_are_refused_before_any_work() {
 }
 
 #[test]
-fn a_key_with_a_password_is_refused_as_such() {
-    let press = published();
-    let text = fs::read_to_string(press.path("keys/release.key")).expect("there");
-    let line = text.lines().nth(1).expect("two lines");
-    // `Sc` in place of two zero bytes says that a password derives the key.
-    let protected = format!("untrusted comment: x\nRWRTY{}\n", &line[5..]);
-    write(&press.path("bad/release.key"), protected.as_bytes());
-    release_with(&press, "bad").expect(TRUST, &["password-protected keys are not supported here"]);
+fn keys_with_a_password_are_made_and_used() {
+    let press = Press::empty();
+    press
+        .run(&["keygen", "--out", "keys", "--password"])
+        .expect(TRUST, &["new root key", "LAMPLIGHTER_ROOT_KEY_PASSWORD"]);
+    assert!(!press.path("keys").exists(), "nothing is written without a password");
+    press.run(&["keygen", "--out", "keys"]).expect(0, &[]);
+    press.run(&["init", "--site", "site", "--app", APP, "--keys", "keys"]).expect(0, &[]);
+    press.files("one", &[("app", b"1")]);
+    write(&press.path("password"), b"from a file\n");
+    let protected = ["keygen", "--role", "release", "--out", "protected", "--password", "--password-file", "password"];
+    press.run(&protected).expect(0, &[]);
+    fs::copy(press.path("keys/channel.key"), press.path("protected/channel.key")).expect("copied");
+    let release = |more: &[&str], variable: Option<&str>| {
+        let args =
+            Press::release_args(1, "one").into_iter().map(|a| if a == "keys" { "protected".to_owned() } else { a });
+        let mut command = press.command();
+        command.args(args).args(more);
+        if let Some(password) = variable {
+            command.env("LAMPLIGHTER_RELEASE_KEY_PASSWORD", password);
+        }
+        press::Said::from(command.output().expect("the publisher runs"))
+    };
+    release(&[], None).expect(TRUST, &["protected/release.key needs a password", "--password-file"]);
+    let wrong = release(&["--password-file", "password"], Some("wrong"));
+    let wrong = wrong.expect(TRUST, &["wrong password (from LAMPLIGHTER_RELEASE_KEY_PASSWORD)"]);
+    assert!(!wrong.err.contains("from a file"), "{}", wrong.err);
+    // The right password opens it; that the site does not know the key is another matter.
+    release(&["--password-file", "password"], None).expect(TRUST, &["is in none of the site's roots"]);
 }
 
 #[test]

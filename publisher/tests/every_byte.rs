@@ -4,6 +4,8 @@
 //! One exception is meant and asserted as such: the text of an untrusted comment, which no signature covers and nobody reads.
 //! A signature more than the threshold needs is the other; the head with two signatures has its own test.
 
+#![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
+
 #[path = "support/world.rs"]
 mod world;
 
@@ -79,7 +81,7 @@ fn rotate_root(world: &World) {
     let first = Root::parse(&SignedDocument::split(&first, 1 << 16).expect("signed").body).expect("a root");
     let second = Root { version: 2, ..first };
     let signers = Signers::load(Role::Root, Some(&world.path("keys"))).expect("the root's key");
-    let bytes = signers.sign(second.to_body(), "root/2.root", second.issued).to_bytes();
+    let bytes = signers.sign(second.to_body(), "root/2.root", second.issued).expect("signed").to_bytes();
     fs::write(world.site().join("root/2.root"), bytes).expect("written");
 }
 

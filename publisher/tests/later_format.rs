@@ -6,7 +6,6 @@ mod signing;
 #[path = "support/world.rs"]
 mod world;
 
-use std::fs;
 use std::path::PathBuf;
 
 use lamplighter_client::deploy::RouteTaken;

@@ -460,6 +460,7 @@ unsafe fn read_origin(origin: *const LamplighterOrigin) -> Result<Origin, Fault>
             platform: optional_text("origin.platform", origin.platform)?
                 .map_or_else(Origin::host_platform, str::to_owned),
             root: bytes("origin.root", origin.root, origin.root_length)?.to_vec(),
+            mirrors: Vec::new(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! One file on its way: what is wanted next, from whom, and what to do when it breaks or proves wrong.
 //!
 //! The file is taken block by block, each with its signed digest. Within a block a broken transfer goes on at the byte it
-//! had reached, so a block may come from several mirrors. If it then proves wrong nobody can be blamed; it is fetched again
+//! had reached, so a block may come from several mirrors, but for its first bytes. If it then proves wrong nobody can be blamed; it is fetched again
 //! and, from then on, whoever began it goes on with it, and changing the mirror starts it over. So the next time there is
 //! exactly one to blame, and one bad mirror cannot spoil what the good ones deliver.
 //!
@@ -268,10 +268,17 @@ impl Fetch {
         Ok(restarted)
     }
 
-    /// Starts the block over if it must come from one mirror, and this one is not it.
+    /// Starts the block over if it must come from one mirror, and this one is not it; or if no more came of it than a request
+    /// costs, since a block from two mirrors that proves wrong has to be fetched once more.
     fn start_over_for(&mut self, mirror: usize) -> bool {
-        let same = matches!(self.block.givers, Givers::None) || self.block.givers == Givers::One(mirror);
-        if same || !self.block.pure {
+        let one = match self.block.givers {
+            Givers::None => return false,
+            Givers::One(giver) if giver == mirror => return false,
+            Givers::One(_) => true,
+            Givers::Mixed => false,
+        };
+        let early = one && self.position - self.block.start <= GAP_BYTES;
+        if !early && !self.block.pure {
             return false;
         }
         self.position = self.block.start;

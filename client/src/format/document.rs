@@ -151,6 +151,9 @@ impl Body {
         let mut records: Vec<Record> = Vec::new();
         for (index, cells) in lines.into_iter().enumerate().skip(1) {
             let key = cells[0].clone();
+            if key.is_empty() {
+                return Err(TextError::new(index + 1, "a key", &cells.join(",")).into());
+            }
             if single.contains(&key.as_str()) {
                 if records.iter().any(|r| r.cells[0] == key) {
                     return Err(DocumentError::Twice { line: index + 1, key });

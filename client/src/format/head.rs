@@ -70,6 +70,12 @@ impl Rollout {
         self.curve.iter().take_while(reached).last().map_or(0, |point| point.1)
     }
 
+    /// When an install in `bucket` begins to take part; none if it never does.
+    pub fn reaches(&self, bucket: u64) -> Option<Time> {
+        let point = self.curve.iter().find(|point| point.1 > bucket)?;
+        Some(self.start.plus(i64::try_from(point.0).ok()?))
+    }
+
     /// Bucket, 0–999, of an install with this `secret`.
     pub fn bucket(&self, secret: &[u8; 16]) -> u64 {
         let digest = super::digest::Blake3::of(&[self.salt.as_bytes(), secret].concat());
@@ -280,6 +286,57 @@ mod tests {
             })
             .count();
         assert!((4_850..=5_150).contains(&inside), "{inside} of 10000");
+    }
+
+    /// Secrets of so many installs.
+    fn secrets(installs: usize) -> Vec<[u8; 16]> {
+        let mut stream = blake3::Hasher::new().update(b"installs").finalize_xof();
+        let mut next = || {
+            let mut secret = [0; 16];
+            stream.fill(&mut secret);
+            secret
+        };
+        (0..installs).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn shares_of_many_installs_are_as_asked_and_only_grow() {
+        const INSTALLS: usize = 100_000;
+        const SHARES: [u64; 5] = [0, 10, 100, 500, 1000];
+        let secrets = secrets(INSTALLS);
+        let hour = |n: usize| u64::try_from(n).unwrap_or_default() * 3600;
+        let rollout = |salt: &str| Rollout {
+            platform: "*".into(),
+            start: Time::from_seconds(0),
+            salt: salt.into(),
+            curve: SHARES.iter().enumerate().map(|(n, share)| (hour(n), *share)).collect(),
+        };
+        let mut first_tenths = Vec::new();
+        for release in ["one", "two"].map(rollout) {
+            let buckets: Vec<u64> = secrets.iter().map(|secret| release.bucket(secret)).collect();
+            assert!(buckets.iter().all(|bucket| *bucket < 1000));
+            let mut before = vec![false; INSTALLS];
+            for (n, share) in SHARES.into_iter().enumerate() {
+                let time = Time::from_seconds(i64::try_from(hour(n)).unwrap_or_default());
+                let permille = release.permille_at(time);
+                assert_eq!(permille, share);
+                let takes_part: Vec<bool> = buckets.iter().map(|bucket| *bucket < permille).collect();
+                assert!(before.iter().zip(&takes_part).all(|(was, is)| !was || *is), "who takes part goes on to");
+                let found = takes_part.iter().filter(|t| **t).count();
+                let wanted = INSTALLS * usize::try_from(share).unwrap_or_default() / 1000;
+                assert!(found.abs_diff(wanted) <= INSTALLS * 5 / 1000, "{found} of {INSTALLS} at {share} permille");
+                for (bucket, is) in buckets.iter().zip(&takes_part) {
+                    assert_eq!(release.reaches(*bucket).is_some_and(|from| from <= time), *is);
+                }
+                if share == 100 {
+                    first_tenths.push(takes_part.clone());
+                }
+                before = takes_part;
+            }
+        }
+        // Nobody is among the first every time: of two tenths, a hundredth is in both.
+        let both = first_tenths[0].iter().zip(&first_tenths[1]).filter(|(a, b)| **a && **b).count();
+        assert!(both.abs_diff(INSTALLS / 100) <= INSTALLS / 500, "{both} of {INSTALLS}");
     }
 
     #[test]

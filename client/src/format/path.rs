@@ -30,6 +30,8 @@ use std::path::PathBuf;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use super::text::is_invisible;
+
 /// Name of the state directory inside a tree; no manifest may name it.
 pub const STATE_DIR: &str = ".lamplighter";
 
@@ -294,17 +296,6 @@ fn check_component(component: &str) -> Result<(), PathRule> {
     Ok(())
 }
 
-fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
-                ..='\u{180f}'
-        )
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}')
-        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 /// The part before the first dot decides, with the spaces Windows strips from its end.
 fn is_dos_device(component: &str) -> bool {
     let stem = component.split('.').next().unwrap_or_default().trim_end_matches(' ').to_lowercase();
@@ -317,8 +308,10 @@ fn is_dos_device(component: &str) -> bool {
 }
 
 fn is_short_alias(component: &str) -> bool {
-    let Some((stem, rest)) = component.split_once('~') else { return false };
-    (1..=6).contains(&stem.chars().count()) && !stem.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit())
+    component.match_indices('~').any(|(at, _)| {
+        let (stem, rest) = (&component[..at], &component[at + 1..]);
+        (1..=6).contains(&stem.chars().count()) && !stem.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit())
+    })
 }
 
 /// One component as the laxest file system sees it: NFKC, case folding, and NFKC again, since folding may undo it.

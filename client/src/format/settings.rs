@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `site,<url or directory>` | where the site is |
 //! | `app,<id>` `channel,<name>` `platform,<token>` | what is followed |
+//! | `mirror,<url or directory>` | other places that hand out the same site, at most 16, asked where the first one fails |
 //!
 //! # Changelog
 //!
@@ -19,6 +20,9 @@ use super::text::{is_app_id, is_token};
 
 /// First cell of the first line.
 pub const TYPE: &str = "lamplighter-settings";
+
+/// Most mirrors one tree is given.
+pub const MIRRORS_MAX: usize = 16;
 
 /// Settings of one tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Settings {
     pub channel: String,
     /// Platform of the tree.
     pub platform: String,
+    /// Other places that hand out the same site.
+    pub mirrors: Vec<String>,
 }
 
 impl Settings {
@@ -39,9 +45,17 @@ impl Settings {
     /// # Errors
     /// Any rule of the specification broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let body = Body::parse(bytes, TYPE, &["site", "app", "channel", "platform"], &[])?;
+        let body = Body::parse(bytes, TYPE, &["site", "app", "channel", "platform"], &["mirror"])?;
+        let place = |text: &str| !text.is_empty();
+        let mirrors: Result<Vec<_>, DocumentError> =
+            body.all("mirror").map(|r| r.word(0, "a URL or a directory", place)).collect();
+        let mirrors = mirrors?;
+        if mirrors.len() > MIRRORS_MAX {
+            return Err(DocumentError::Rule(format!("more than {MIRRORS_MAX} mirrors")));
+        }
         Ok(Self {
-            site: body.one("site")?.word(0, "a URL or a directory", |text| !text.is_empty())?,
+            mirrors,
+            site: body.one("site")?.word(0, "a URL or a directory", place)?,
             app: body.one("app")?.word(0, "an app id", is_app_id)?,
             channel: body.one("channel")?.word(0, "a channel", is_token)?,
             platform: body.one("platform")?.word(0, "a platform", is_token)?,
@@ -53,6 +67,9 @@ impl Settings {
         let mut out = BodyWriter::new(TYPE);
         out.push(&["site", &self.site]).push(&["app", &self.app]);
         out.push(&["channel", &self.channel]).push(&["platform", &self.platform]);
+        for mirror in &self.mirrors {
+            out.push(&["mirror", mirror]);
+        }
         out.finish()
     }
 }
@@ -68,8 +85,11 @@ mod tests {
             app: "org.example.app".into(),
             channel: "stable".into(),
             platform: "linux-x86_64".into(),
+            mirrors: vec!["https://m.example/".into(), "/media/usb".into()],
         };
         assert_eq!(Settings::parse(&settings.to_bytes()), Ok(settings.clone()));
+        let many = Settings { mirrors: vec!["m".into(); 17], ..settings.clone() };
+        assert!(Settings::parse(&many.to_bytes()).is_err());
         let broken = Settings { channel: "A".into(), ..settings };
         assert!(Settings::parse(&broken.to_bytes()).is_err());
     }

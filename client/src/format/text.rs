@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use unicode_normalization::is_nfc;
+
 /// Largest number a text format holds, 2⁵³ − 1, so that every language reads it exactly.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 
@@ -142,9 +144,23 @@ pub fn is_app_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// True for a version as shown to people: 1 to 64 characters, none of them a control character.
+/// True for a version as shown to people: 1 to 64 characters in normalisation form C, none of them invisible or able to
+/// change the direction of what stands around it.
 pub fn is_display_version(text: &str) -> bool {
-    (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    (1..=64).contains(&text.chars().count()) && !text.chars().any(is_invisible) && is_nfc(text)
+}
+
+/// True for characters people do not see or that reorder others: controls, bidirectional and zero-width ones, variation
+/// selectors, tags.
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+                ..='\u{180f}'
+        )
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -61,9 +61,10 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether `role` has changed since root `version`.
+    /// Whether `role` has changed since root `version`, be it there and back.
     pub(super) fn rotated_since<T: PartialEq>(&self, version: u64, role: impl Fn(&Root) -> T) -> bool {
-        self.all.iter().find(|r| r.version == version).is_some_and(|then| role(then) != role(self.newest()))
+        let since: Vec<T> = self.all.iter().skip_while(|r| r.version != version).map(role).collect();
+        since.windows(2).any(|step| step[0] != step[1])
     }
 
     /// `facts.state` with this chain and `channel` in it.

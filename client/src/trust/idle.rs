@@ -34,7 +34,7 @@ impl fmt::Display for Idle {
             Self::FailedHere(build) => {
                 write!(f, "build {build} was taken back on this machine; it waits for a newer one")
             }
-            Self::NotYetRolledOut { bucket, permille } => {
+            Self::NotYetRolledOut { bucket, permille, .. } => {
                 write!(f, "this install is number {bucket} of 1000 in the roll-out, which has reached {permille}")
             }
             Self::Stale { since } => {

@@ -11,6 +11,7 @@
 //! | `secret,<32 hexadecimal digits>` | the private rollout secret |
 //! | `walked,<time>` | when the end of the chain of roots was last seen |
 //! | `root,<base64 of a whole root document>` | roots after the pinned one, in order |
+//! | `mirror,<url>` | mirrors the last accepted head named |
 //! | `channel,<name>,<sequence>,<issued>,<blake3 of the head's body>,<highest build>,<root version>` | last accepted head |
 //!
 //! # Changelog
@@ -39,7 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<TrustState, DocumentError> {
         let found = String::from_utf8_lossy(trailer);
         return Err(TextError::new(0, expected.trim_end(), found.trim_end()).into());
     }
-    let body = Body::parse(body, TYPE, &["secret", "walked"], &["root", "channel"])?;
+    let body = Body::parse(body, TYPE, &["secret", "walked"], &["root", "mirror", "channel"])?;
     let roots: Result<Vec<_>, _> =
         body.all("root").map(|r| r.parse(0, "base64", |text| BASE64_STANDARD.decode(text).ok())).collect();
     let channels: Result<_, DocumentError> = body.all("channel").map(channel).collect();
@@ -47,6 +48,7 @@ pub fn parse(bytes: &[u8]) -> Result<TrustState, DocumentError> {
         roots: roots?,
         roots_walked: body.optional("walked").map(|r| r.time(0)).transpose()?,
         channels: channels?,
+        mirrors: body.all("mirror").map(|r| r.text(0).to_owned()).collect(),
         rollout_secret: body.one("secret")?.parse(0, "32 hexadecimal digits", secret)?,
     })
 }
@@ -60,6 +62,9 @@ pub fn to_bytes(state: &TrustState) -> Vec<u8> {
     }
     for root in &state.roots {
         out.push(&["root", &BASE64_STANDARD.encode(root)]);
+    }
+    for mirror in &state.mirrors {
+        out.push(&["mirror", mirror]);
     }
     for (name, channel) in &state.channels {
         let numbers = [channel.sequence, channel.highest_build, channel.root_version].map(|n| n.to_string());
@@ -99,6 +104,7 @@ mod tests {
         let mut state = TrustState { rollout_secret: [7; 16], ..TrustState::default() };
         state.roots = vec![b"root".to_vec()];
         state.roots_walked = Some(Time::from_seconds(5));
+        state.mirrors = vec!["https://m.example/a,b".into(), "http://n.example".into()];
         let channel = ChannelState {
             sequence: 1,
             issued: Time::from_seconds(2),

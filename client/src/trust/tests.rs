@@ -378,3 +378,36 @@ fn a_rotation_seen_while_following_another_channel_counts_too() {
     world.head.sequence = 1;
     assert!(matches!(world.verdict(), Verdict::Offer(_)));
 }
+
+#[test]
+fn the_channel_key_cannot_lock_anybody_out() {
+    let mut world = World::new();
+    let release = sign(&world.release.to_body(), &[&TestKey::new(2)]);
+    let row = |file| HeadRelease { platform: "linux-x86_64".into(), build: 10, version: "1.0".into(), file };
+    let judged = |world: &World, head: &[u8], release: &[u8]| {
+        let head = Some(sign(head, &[&TestKey::new(3)]));
+        let documents = Documents { head, roots_ended: true, release: Some(release.to_vec()), ..Documents::default() };
+        judge(&world.facts(), &documents)
+    };
+    // A head cannot say which builds may update: what it adds is not read.
+    world.head.releases = vec![row(FileRef::of(&release))];
+    let body = String::from_utf8(world.head.to_body()).expect("text");
+    for more in ["minimum,99", "minimum_build,99", "minimum,linux-x86_64,99"] {
+        let body = body.replace("end\n", &format!("{more}\nend\n"));
+        let judgement = judged(&world, body.as_bytes(), &release).expect("accepted");
+        assert!(matches!(judgement.verdict, Verdict::Offer(_)), "{more}");
+    }
+    // A release with a higher minimum is not signed by who may say so.
+    let mut strict = world.release.clone();
+    strict.minimum_build = 10;
+    let forged = sign(&strict.to_body(), &[&TestKey::new(3)]);
+    world.head.releases = vec![row(FileRef::of(&forged))];
+    let refused = judged(&world, &world.head.to_body(), &forged).expect_err("refused");
+    assert_eq!(refused.code(), "E_SIGNATURE");
+    // Signed by the release role it holds.
+    world.head.releases.clear();
+    world.release.minimum_build = 10;
+    assert_eq!(world.code(), "E_BELOW_MINIMUM");
+    world.release.minimum_build = 9;
+    assert!(matches!(world.verdict(), Verdict::Offer(_)));
+}

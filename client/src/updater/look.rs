@@ -3,7 +3,9 @@
 use std::io;
 
 use super::*;
+use crate::format::head::Head;
 use crate::format::manifest::Kind;
+use crate::why::{self, Ended, Known, Why};
 
 /// What a channel offers this tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +26,7 @@ impl Updater {
     pub fn look(&self) -> Result<Look, Error> {
         let state = self.state()?;
         let installed = self.installed(&state)?;
-        let downloader = self.downloader(None, &[])?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
             Ok(judgement) => judgement,
             Err(Error::Refused(trust::Refusal::BelowMinimum { minimum, .. })) => {
@@ -43,6 +45,41 @@ impl Updater {
             Verdict::Idle(idle) => Ok(Look { idle: Some(idle), ..Look::default() }),
             Verdict::Need(_) | Verdict::Available(_) => Err(undecided()),
         }
+    }
+
+    /// Asks the site as a check does, and explains which rule decided; where something is on offer its signed release is
+    /// looked at, too. Whatever goes wrong is the answer, no error.
+    pub fn why(&self) -> (Why, Ended) {
+        let mut head = None;
+        let mut installed = None;
+        let ended = self.ask_why(&mut installed, &mut head).unwrap_or_else(Ended::Failed);
+        let known = Known {
+            channel: &self.settings.channel,
+            platform: &self.settings.platform,
+            installed: installed.as_ref().map(|release: &Release| (release.build, release.version.as_str())),
+            head: head.as_deref(),
+            clock: Time::now(),
+        };
+        (why::explain(&known, &ended), ended)
+    }
+
+    fn ask_why(&self, installed: &mut Option<Release>, head: &mut Option<Box<Head>>) -> Result<Ended, Error> {
+        let state = self.state()?;
+        let record = self.record(&state)?;
+        let facts = record.as_ref().map(InstalledRecord::installed);
+        *installed = record.map(|record| record.release.release);
+        let downloader = self.downloader(None, &state.mirrors)?;
+        let judgement = self.consult(&downloader, &state, facts, Goal::Update)?;
+        *head = judgement.head;
+        let failed = self.launch_state()?.failed;
+        Ok(match judgement.verdict {
+            Verdict::Offer(release) if failed.contains(&release.release.build) => {
+                Ended::Idle(Idle::FailedHere(release.release.build))
+            }
+            Verdict::Offer(release) => Ended::Offered(release.release.build, release.release.version),
+            Verdict::Idle(idle) => Ended::Idle(idle),
+            Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
+        })
     }
 
     /// Installs in `config`'s tree the very release that is installed here, from the files here; no site is asked as long as

@@ -15,6 +15,7 @@ impl Updater {
             channel: self.settings.channel.clone(),
             platform: self.settings.platform.clone(),
             root: self.pin.root.clone(),
+            mirrors: self.settings.mirrors.clone(),
         }
     }
 
@@ -28,6 +29,7 @@ impl Updater {
             app: origin.app.clone(),
             channel: origin.channel.clone(),
             platform: origin.platform.clone(),
+            mirrors: origin.mirrors.clone(),
         };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, origin.root.clone(), 0)?;
@@ -185,9 +187,10 @@ impl Updater {
         Ok(self.tree.read_state(HANDOVER)?.and_then(|bytes| Handover::parse(&bytes).ok()))
     }
 
-    /// A downloader for `from`, or for the site, and mirrors.
+    /// A downloader for `from`, or for the site, and mirrors: those of the settings, then `mirrors`.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
-        self.network().downloader(from.unwrap_or(&self.settings.site), mirrors)
+        let mirrors = [&self.settings.mirrors[..], mirrors].concat();
+        self.network().downloader(from.unwrap_or(&self.settings.site), &mirrors)
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.

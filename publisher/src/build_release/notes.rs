@@ -16,7 +16,7 @@ use crate::site::documents::named;
 const FALLBACK: &str = "en";
 
 /// Sections by language.
-type Sections = BTreeMap<String, Vec<NotesSection>>;
+pub(super) type Sections = BTreeMap<String, Vec<NotesSection>>;
 
 /// Reads the author's texts and makes a section of each; a text that says nothing gives none.
 ///
@@ -96,7 +96,7 @@ impl Job<'_> {
         Ok(Sections::new())
     }
 
-    fn sections_of(&self, release: &Release) -> Sections {
+    pub(super) fn sections_of(&self, release: &Release) -> Sections {
         let mut sections = Sections::new();
         for known in &release.notes {
             let name = layout::notes(release.build, &release.platform, &known.language);

@@ -41,11 +41,11 @@ impl Loaded {
         Ok(Self { release, manifest, index })
     }
 
-    /// Reads the release of `build`.
+    /// Reads the release of `build`, also one that replaced keys signed: it is what users have.
     pub(crate) fn read(site: &Site, trust: &Trust, build: u64, platform: &str) -> Result<Self, SiteError> {
         let name = layout::release(build, platform);
         let release =
-            trust.release(site, build, platform)?.ok_or_else(|| SiteError::damaged(&name, "it is missing"))?;
+            trust.past_release(site, build, platform)?.ok_or_else(|| SiteError::damaged(&name, "it is missing"))?;
         Self::new(site, release)
     }
 }
@@ -60,7 +60,7 @@ pub(super) struct Before {
 
 impl Job<'_> {
     /// Reads the old releases that matter for a new one of `platform`. One that cannot be used is left out with a notice: a
-    /// damaged old release, or one signed by a key that was since replaced, must not keep a new one from being published.
+    /// damaged old release must not keep a new one from being published.
     pub(super) fn before(&self, platform: &str) -> Result<Before, SiteError> {
         let site = self.writer.site();
         let published = site.releases()?;

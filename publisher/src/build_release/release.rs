@@ -43,16 +43,17 @@ pub(super) struct DraftBase {
 }
 
 /// A release under way.
-struct Target<'a> {
-    input: &'a Input<'a>,
-    manifest: FileRef,
-    full_bytes: u64,
+pub(super) struct Target<'a> {
+    pub(super) input: &'a Input<'a>,
+    pub(super) manifest: FileRef,
+    pub(super) full_bytes: u64,
 }
 
-struct Pack {
-    row: Option<PackRow>,
-    tree: Option<ScratchTree>,
-    summary: PackSummary,
+/// A pack to it.
+pub(super) struct Pack {
+    pub(super) row: Option<PackRow>,
+    pub(super) tree: Option<ScratchTree>,
+    pub(super) summary: PackSummary,
 }
 
 impl Pack {
@@ -108,7 +109,7 @@ impl Job<'_> {
     }
 
     /// Takes the release that is in the site, if it is the one asked for.
-    fn reuse(&self, input: &Input<'_>, manifest: &[u8], published: VerifiedRelease) -> Result<Draft, Error> {
+    pub(super) fn reuse(&self, input: &Input<'_>, manifest: &[u8], published: VerifiedRelease) -> Result<Draft, Error> {
         let release = &published.release;
         let other = |what, expected: String, found: String| SiteError::OtherContent {
             platform: input.platform.to_owned(),
@@ -168,7 +169,7 @@ impl Job<'_> {
         Ok(objects::build(manifest, &input.scanned.dir, &prior, &Sink(self.writer), &progress)?)
     }
 
-    fn packs(&self, target: &Target<'_>, bases: &[Loaded]) -> Result<Vec<Pack>, Error> {
+    pub(super) fn packs(&self, target: &Target<'_>, bases: &[Loaded]) -> Result<Vec<Pack>, Error> {
         if bases.is_empty() {
             return Ok(Vec::new());
         }
@@ -235,7 +236,7 @@ impl Job<'_> {
         (self.request.prove && self.scratch.has_room(&tree, wanted)).then_some(tree)
     }
 
-    fn sign(
+    pub(super) fn sign(
         &self,
         target: &Target<'_>,
         index: FileRef,
@@ -261,7 +262,7 @@ impl Job<'_> {
             packs,
         };
         let name = layout::release(request.build, target.input.platform);
-        let bytes = self.authority.release_signers.sign(release.to_body(), &name, request.time).to_bytes();
+        let bytes = self.authority.release_signers.sign(release.to_body(), &name, request.time)?.to_bytes();
         Ok(self.authority.trust.check_release(&name, bytes, request.build, target.input.platform)?)
     }
 }

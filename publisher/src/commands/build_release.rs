@@ -11,22 +11,13 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::report::Summary;
 use serde_json::{Value, json};
 
-use crate::args::ConfigArgs;
+use crate::args::SignArgs;
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
-    site: Option<PathBuf>,
-    /// App id; the site must belong to it.
-    #[arg(long, value_name = "ID")]
-    app: Option<String>,
-    /// The channel to move.
-    #[arg(long, value_name = "NAME")]
-    channel: Option<String>,
+    sign: SignArgs,
     /// Build number, above the last one the channel offers.
     #[arg(long, value_name = "N")]
     build: Option<u64>,
@@ -58,18 +49,15 @@ pub(crate) struct Args {
     /// How hard packs are worked on, 1 (fast) to 9 (smallest). [default: 5]
     #[arg(long, value_name = "E")]
     effort: Option<u8>,
-    /// Directory with release.key and channel.key; LAMPLIGHTER_RELEASE_KEY and LAMPLIGHTER_CHANNEL_KEY win over it.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
     /// Do not move the channel; `publisher promote` does it later.
     #[arg(long)]
     no_channel: bool,
     /// Builds below this must be downloaded afresh.
     #[arg(long, value_name = "N")]
     minimum_build: Option<u64>,
-    /// Days until the head is stale. [default: 7]
-    #[arg(long, value_name = "DAYS")]
-    expires_days: Option<u64>,
+    /// How the release reaches its users, such as "1%, 10% after 1d, 100% after 3d". [default: all at once]
+    #[arg(long, value_name = "SHARES")]
+    rollout: Option<String>,
     /// Release notes in Markdown; may be given more than once.
     #[arg(long, value_name = "LANG=FILE")]
     notes: Vec<String>,
@@ -87,18 +75,14 @@ impl Args {
         let notes =
             pairs("notes", &self.notes)?.into_iter().map(|(language, file)| (language, file.unwrap_or_default()));
         Ok(Config {
-            site: self.site.clone(),
-            app: self.app.clone(),
-            channel: self.channel.clone(),
             build: self.build,
             version: self.version.clone(),
-            keys: self.keys.clone(),
             bases: self.bases,
             jobs: self.jobs,
             memory_mib: self.memory,
             effort: self.effort,
             minimum_build: self.minimum_build,
-            expires_days: self.expires_days,
+            rollout: self.rollout.clone(),
             no_channel: self.no_channel.then_some(true),
             scratch: self.scratch.clone(),
             exclude: self.exclude.clone(),
@@ -112,7 +96,7 @@ impl Args {
 }
 
 /// `NAME=PATH` or `NAME`, each name once.
-fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Option<PathBuf>>, ConfigError> {
+pub(super) fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Option<PathBuf>>, ConfigError> {
     let mut pairs = BTreeMap::new();
     for text in texts {
         let (name, path) = match text.split_once('=') {
@@ -128,15 +112,16 @@ fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Option<PathBuf>
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.config.with(args.flags()?)?;
-    let request = Request::new(&config, !args.no_proof, super::now()?)?;
+    let config = args.sign.with(args.flags()?)?;
+    let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
+    request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
     Ok(ExitCode::SUCCESS)
 }
 
-fn event(summary: &Summary) -> Value {
+pub(super) fn event(summary: &Summary) -> Value {
     let platforms: Vec<Value> = summary
         .platforms
         .iter()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use lamplighter_publisher::error::Error;
-use lamplighter_publisher::sign::{self, Role};
+use lamplighter_publisher::sign::{self, KeySources, Role};
 use serde_json::json;
 
 use crate::term::Term;
@@ -18,6 +18,12 @@ pub(crate) struct Args {
     /// Make a pair for this role only; may be given more than once.
     #[arg(long, value_enum)]
     role: Vec<RoleArg>,
+    /// Protect the secret keys by a password: from the variables, from --password-file, or asked for.
+    #[arg(long)]
+    password: bool,
+    /// File whose first line is that password.
+    #[arg(long, value_name = "FILE", requires = "password")]
+    password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,7 +51,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         }
     }
     let roles = if roles.is_empty() { Role::ALL.to_vec() } else { roles };
-    for (role, public) in sign::generate_pairs(&args.out, &roles)? {
+    let sources = KeySources { password_file: args.password_file.clone(), ask: term.ask(), ..KeySources::default() };
+    for (role, public) in sign::generate_pairs(&args.out, &roles, args.password.then_some(&sources))? {
         let file = args.out.join(format!("{role}.key"));
         let text = format!("{role:<8} {}  {}", public.to_base64(), file.display());
         let event = json!({

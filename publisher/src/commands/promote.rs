@@ -1,64 +1,43 @@
 //! `publisher promote`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::head::edits::Shares;
 use lamplighter_publisher::promote::{self, Request};
 use serde_json::json;
 
-use crate::args::ConfigArgs;
+use crate::args::{SignArgs, access};
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
-    site: Option<PathBuf>,
-    /// The app the site must belong to.
-    #[arg(long, value_name = "ID")]
-    app: Option<String>,
-    /// The channel to move.
-    #[arg(long, value_name = "NAME")]
-    channel: Option<String>,
+    sign: SignArgs,
     /// The build to offer.
     #[arg(long, value_name = "N")]
     build: Option<u64>,
     /// Move this platform only; may be given more than once. Without it, all that have the build are moved.
     #[arg(long, value_name = "NAME")]
     platform: Vec<String>,
-    /// Directory with channel.key.
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
-    /// Days until the head is stale. [default: 7]
-    #[arg(long, value_name = "DAYS")]
-    expires_days: Option<u64>,
+    /// How the build reaches its users, such as "1%, 10% after 1d, 100% after 3d"; for one that is offered already, from now
+    /// on. [default: all at once; for one that is offered already, as before]
+    #[arg(long, value_name = "SHARES")]
+    rollout: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let flags = Config {
-        site: args.site.clone(),
-        app: args.app.clone(),
-        channel: args.channel.clone(),
-        build: args.build,
-        keys: args.keys.clone(),
-        expires_days: args.expires_days,
-        ..Config::default()
-    };
-    let config = args.config.with(flags)?;
+    let flags = Config { build: args.build, rollout: args.rollout.clone(), ..Config::default() };
+    let config = args.sign.with(flags)?;
+    let (curve, keys) = (config.rollout()?, config.key_sources(term.ask())?);
     let request = Request {
-        site: config.site()?,
-        app: config.app.as_ref().map(|_| config.app()).transpose()?,
+        access: access(&config, &keys, super::now()?)?,
         channel: config.channel()?,
         build: config.build()?,
         platforms: &args.platform,
-        keys: config.keys.as_deref(),
-        expires_days: config.expires_days()?,
-        time: super::now()?,
+        shares: Shares { curve: curve.as_ref(), change: args.rollout.is_some() },
     };
     let moved = promote::run(&request, Arc::new(term.clone()))?;
     let verb = if moved.changed { "offers" } else { "offered before" };

@@ -1,7 +1,6 @@
 //! `publisher serve`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,16 +10,13 @@ use lamplighter_publisher::serve::Server;
 use lamplighter_publisher::site::Site;
 use serde_json::json;
 
-use crate::args::ConfigArgs;
+use crate::args::SiteArgs;
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
-    site: Option<PathBuf>,
+    site: SiteArgs,
     /// Address and port; port 0 takes a free one. [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -30,8 +26,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let flags = Config { site: args.site.clone(), listen: args.listen.clone(), ..Config::default() };
-    let config = args.config.with(flags)?;
+    let flags = Config { listen: args.listen.clone(), ..Config::default() };
+    let config = args.site.with(flags)?;
     let site = Site::open(config.site()?)?;
     let listen = config.listen.as_deref().unwrap_or(LISTEN_DEFAULT);
     let (quiet, log_term) = (args.quiet, term.clone());

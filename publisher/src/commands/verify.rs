@@ -9,16 +9,13 @@ use lamplighter_publisher::error::{Class, Error};
 use lamplighter_publisher::verify::{self, Request, Verified};
 use serde_json::json;
 
-use crate::args::ConfigArgs;
+use crate::args::SiteArgs;
 use crate::term::Term;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
-    site: Option<PathBuf>,
+    site: SiteArgs,
     /// Threads. [default: one a core]
     #[arg(long, value_name = "J")]
     jobs: Option<usize>,
@@ -31,8 +28,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let flags = Config { site: args.site.clone(), jobs: args.jobs, scratch: args.scratch.clone(), ..Config::default() };
-    let config = args.config.with(flags)?;
+    let flags = Config { jobs: args.jobs, scratch: args.scratch.clone(), ..Config::default() };
+    let config = args.site.with(flags)?;
     let system = std::env::temp_dir();
     let request = Request {
         site: config.site()?,

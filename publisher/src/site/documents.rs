@@ -26,6 +26,8 @@ pub struct SignedHead {
     pub head: Head,
     /// The file.
     pub bytes: Vec<u8>,
+    /// Whether the newest root accepts it; else a root before does.
+    pub current: bool,
 }
 
 impl Trust {
@@ -72,6 +74,11 @@ impl Trust {
         &self.roots[self.roots.len() - 1]
     }
 
+    /// All roots, from the first to the newest.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
     /// The first root and those after it, as they lie in the site.
     pub fn documents(&self) -> (&[u8], &[Vec<u8>]) {
         // `read` makes no empty chain.
@@ -108,18 +115,47 @@ impl Trust {
     /// # Errors
     /// It is malformed, not signed by the channel's keys, or another app's or channel's.
     pub fn head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
-        let name = layout::head(channel);
-        let Some(bytes) = site.read(&name, HEAD_BYTES_MAX)? else { return Ok(None) };
-        let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
-        let root = self.root();
-        require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
-        let head = Head::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
-        if (head.app.as_str(), head.channel.as_str()) != (root.app.as_str(), channel) {
-            let detail =
-                format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
-            return Err(SiteError::damaged(&name, detail));
-        }
-        Ok(Some(SignedHead { head, bytes }))
+        let bytes = site.read(&layout::head(channel), HEAD_BYTES_MAX)?;
+        bytes.map(|bytes| self.check_head(channel, bytes)).transpose()
+    }
+
+    /// As [`Trust::head`], if any root of the chain accepts it: what the next head is made from, when keys were replaced.
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn last_head(&self, site: &Site, channel: &str) -> Result<Option<SignedHead>, SiteError> {
+        let bytes = site.read(&layout::head(channel), HEAD_BYTES_MAX)?;
+        bytes.map(|bytes| self.check_last_head(channel, bytes)).transpose()
+    }
+
+    /// Verifies `bytes`, the content of the head of `channel`.
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn check_head(&self, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
+        head_under(self.root(), channel, bytes)
+    }
+
+    /// As [`Trust::check_head`], if any root of the chain accepts it.
+    ///
+    /// What replaced keys said of sequence and time binds nobody: clients forgot both with the keys. So absurd values do not
+    /// reach the next head: a time after the newest root's, a sequence beyond 2⁵².
+    ///
+    /// # Errors
+    /// Those of [`Trust::head`].
+    pub fn check_last_head(&self, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
+        const SEQUENCE_MAX: u64 = 1 << 52;
+        let newest = match self.check_head(channel, bytes.clone()) {
+            Err(error @ SiteError::NotTrusted { .. }) => error,
+            head => return head,
+        };
+        let before = self.roots.iter().rev().skip(1);
+        let past = before.filter_map(|root| head_under(root, channel, bytes.clone()).ok()).next();
+        let mut signed = past.ok_or(newest)?;
+        signed.current = false;
+        signed.head.issued = signed.head.issued.min(self.root().issued);
+        signed.head.sequence = if signed.head.sequence < SEQUENCE_MAX { signed.head.sequence } else { 0 };
+        Ok(signed)
     }
 
     /// The release of `build` on `platform`, or none where there is none, if the newest root accepts it: one that may be
@@ -157,8 +193,31 @@ impl Trust {
         build: u64,
         platform: &str,
     ) -> Result<VerifiedRelease, SiteError> {
-        check_release(self.root(), name, bytes, build, platform)
+        let past = |bytes: &[u8]| {
+            let document = SignedDocument::split(bytes, RELEASE_BYTES_MAX).ok()?;
+            self.roots.iter().rev().skip(1).find(|root| root.release.accepts(&document)).map(|root| root.version)
+        };
+        let signed_before = if self.roots.len() > 1 { past(&bytes) } else { None };
+        check_release(self.root(), name, bytes, build, platform).map_err(|error| match (error, signed_before) {
+            (SiteError::NotTrusted { name, by, .. }, Some(version)) => {
+                SiteError::KeysReplaced { name, by, version, build, platform: platform.to_owned() }
+            }
+            (error, _) => error,
+        })
     }
+}
+
+fn head_under(root: &Root, channel: &str, bytes: Vec<u8>) -> Result<SignedHead, SiteError> {
+    let name = layout::head(channel);
+    let document = split(&name, &bytes, HEAD_BYTES_MAX)?;
+    require(&name, &format!("root version {}", root.version), &root.channel_role(channel), &document)?;
+    let head = Head::parse(&document.body).map_err(|e| SiteError::damaged(&name, e))?;
+    if (head.app.as_str(), head.channel.as_str()) != (root.app.as_str(), channel) {
+        let detail =
+            format!("expected app {} and channel {channel}, found {} and {}", root.app, head.app, head.channel);
+        return Err(SiteError::damaged(&name, detail));
+    }
+    Ok(SignedHead { head, bytes, current: true })
 }
 
 fn check_release(

@@ -66,8 +66,11 @@ impl Press {
         let mut command = Command::new(env!("CARGO_BIN_EXE_publisher"));
         command.current_dir(self.dir.path()).env_remove("SOURCE_DATE_EPOCH");
         for role in ["ROOT", "RELEASE", "CHANNEL"] {
-            command.env_remove(format!("LAMPLIGHTER_{role}_KEY"));
+            for what in ["KEY", "SIGN", "KEY_PASSWORD"] {
+                command.env_remove(format!("LAMPLIGHTER_{role}_{what}"));
+            }
         }
+        command.env_remove("LAMPLIGHTER_KEY_PASSWORD");
         command
     }
 

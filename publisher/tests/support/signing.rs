@@ -18,7 +18,7 @@ pub const HEAD: &str = "channels/stable.head";
 /// Signs `body` with the world's keys of `role`.
 pub fn sign(world: &World, role: Role, body: Vec<u8>) -> Vec<u8> {
     let signers = Signers::load(role, Some(&world.path("keys"))).expect("keys");
-    signers.sign(body, "test", Time::now()).to_bytes()
+    signers.sign(body, "test", Time::now()).expect("signed").to_bytes()
 }
 
 /// What is signed in a document of at most `cap_bytes`.

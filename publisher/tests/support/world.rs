@@ -81,6 +81,7 @@ impl World {
             channel: "stable".into(),
             platform: PLATFORM.into(),
             root: fs::read(self.site().join("root/1.root")).expect("a root"),
+            mirrors: Vec::new(),
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Adopt(Origin),
     /// Ask the site whether there is a newer release.
     Check(Check),
+    /// Explain in one paragraph which rule decides whether this tree is updated now.
+    Why(Why),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
     /// Look for new releases from time to time and stage them: the next start of the app commits.
@@ -78,6 +80,10 @@ pub(crate) struct Origin {
     /// Platform; this machine's by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) platform: Option<String>,
+    /// Another place that hands out the same site, asked where the first one fails; may be given more than once. Mirrors the
+    /// publisher names are known without it.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) mirror: Vec<String>,
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
     #[command(flatten)]
@@ -99,6 +105,14 @@ pub(crate) struct Check {
     /// Tell what is new, in this language; by default in that of LC_ALL, LC_MESSAGES or LANG.
     #[arg(long, value_name = "LANG", num_args = 0..=1)]
     pub(crate) notes: Option<Option<String>>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Why {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
     #[command(flatten)]
     pub(crate) network: Network,
 }

@@ -9,6 +9,7 @@ mod status;
 mod update;
 mod verify;
 mod watch;
+mod why;
 
 use std::fs;
 
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Install(args) => install::run(args, output),
         Command::Adopt(args) => adopt::run(args, output),
         Command::Check(args) => check::run(args, output),
+        Command::Why(args) => why::run(args, output),
         Command::Update(args) => update::run(args, output),
         Command::Watch(args) => watch::run(args, output),
         Command::Verify(args) => verify::run(args, output),
@@ -76,7 +78,9 @@ fn origin(args: args::Origin, output: &Output) -> Result<(Config, Origin), Error
     let root = read.map_err(|source| Error::Io { doing: "read the root document", path: args.root, source })?;
     let platform = args.platform.unwrap_or_else(Origin::host_platform);
     let site = absolute_site(args.site)?;
-    Ok((config(args.tree, args.network, output), Origin { site, app: args.app, channel: args.channel, platform, root }))
+    let mirrors = args.mirror.into_iter().map(absolute_site).collect::<Result<_, _>>()?;
+    let origin = Origin { site, app: args.app, channel: args.channel, platform, root, mirrors };
+    Ok((config(args.tree, args.network, output), origin))
 }
 
 /// A directory is remembered as an absolute path, since later commands run elsewhere.
@@ -123,6 +127,10 @@ fn report(output: &Output, event: &str, what: &str, report: &DeployReport) {
 fn report_idle(output: &Output, idle: &Idle) -> Exit {
     let text = idle.to_string();
     output.result("idle", json!({"code": idle.code(), "text": text}), &text);
+    exit_of(idle)
+}
+
+fn exit_of(idle: &Idle) -> Exit {
     match idle {
         Idle::Stale { .. } | Idle::RootExpired { .. } => Exit::Stale,
         _ => Exit::NothingToDo,

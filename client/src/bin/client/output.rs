@@ -8,6 +8,7 @@ use lamplighter_client::progress::{Event, Progress, Silent};
 use lamplighter_client::tree::TreeError;
 use lamplighter_client::trust::Refusal;
 use lamplighter_client::updater::Updater;
+use lamplighter_client::why::advice;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -109,22 +110,12 @@ fn print_line(event: &str, mut fields: Value) {
 
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Refused(Refusal::NotOurs { .. }) => {
-            Some("open the site's address in a browser; a network that asks for a login answers in its place")
-        }
-        Error::Refused(Refusal::Wrong { .. }) => Some("compare --app, --channel and --platform with the publisher's"),
-        Error::Refused(Refusal::Unsigned { .. }) => {
-            Some("if this persists, the site or the network alters files; nothing was changed here")
-        }
+        Error::Refused(Refusal::Wrong { .. }) => Some("Compare --app, --channel and --platform with the publisher's."),
         Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Some("another user may have installed this app: that user updates it; everybody may start the app itself")
+            Some("Another user may have installed this app: that user updates it; everybody may start the app itself.")
         }
-        _ => match error.class() {
-            Class::Network => Some("the app still runs; try again later"),
-            Class::Damaged => Some("run `client heal --tree DIR`"),
-            Class::Locked => Some("wait until the other updater has ended; its lock ends with it"),
-            _ => None,
-        },
+        _ if error.class() == Class::Damaged => Some("Run `client heal --tree DIR`."),
+        _ => advice(error),
     }
 }
 
