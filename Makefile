@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -11,11 +11,18 @@ all: lint test
 demo:
 	scripts/demo.sh
 
-## Every test: the crates' own, the C library from four languages, then the end-to-end run on real releases over nginx.
-test: setup-test unit embed e2e
+## Every test: the crates' own, the rules of trust beside python-tuf's, the C library from four languages, then the
+## end-to-end run on real releases over nginx.
+test: setup-test unit oracle embed e2e
 
 unit:
 	$(CARGO) test --workspace --locked
+
+## Random histories of roots, heads, releases and clocks, judged by the client and by python-tuf; `HISTORIES=100000` is the
+## long form, hours.
+HISTORIES ?= 1000
+oracle: setup-test
+	$(PYTHON) scripts/oracle.py $(HISTORIES)
 
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release
@@ -34,7 +41,7 @@ screens: setup-screens
 	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
 
 ## The client that ships: killed at system calls, cut off from power, on full disks. As root; `LONG=1`: every call, 2,000 cuts.
-faults: setup-test release
+faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
 
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
