@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit e2e embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit verify-by-hand e2e embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -11,11 +11,15 @@ all: lint test
 demo:
 	scripts/demo.sh
 
-## Every test: the crates' own, the C library from four languages, then the end-to-end run on real releases over nginx.
-test: setup-test unit embed e2e
+## Every test: the crates' own, stock tools over a site, the C library from four languages, then the end-to-end run on real releases over nginx.
+test: setup-test unit verify-by-hand embed e2e
 
 unit:
 	$(CARGO) test --workspace --locked
+
+## The recipes of docs/verifying.md over a site made for it: stock minisign, openssl, b3sum and Python's zlib.
+verify-by-hand: setup-test
+	$(PYTHON) scripts/verify_by_hand.py
 
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release
