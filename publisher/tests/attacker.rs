@@ -12,8 +12,8 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamplighter_client::download::{JumpingTiming, RetryPolicy};
@@ -197,10 +197,13 @@ struct Rare {
     answers: AtomicU64,
     altered: Arc<AtomicU64>,
     touched: AtomicU64,
-    again: AtomicU64,
+    /// How many needed a second run, and how many a third.
+    again: [AtomicU64; 2],
+    why: Mutex<Vec<String>>,
 }
 
-/// One update of a tree of its own where one answer in a hundred is altered: done in the first run, or in one more.
+/// One update of a tree of its own where one answer in a hundred is altered: done in the first run, or in a later one: by then it is a
+/// hundred times less likely each time that it fails.
 fn one_update_on_a_bad_line(
     world: &World,
     loot: &Arc<Loot>,
@@ -222,17 +225,22 @@ fn one_update_on_a_bad_line(
         altered.fetch_add(1, Ordering::Relaxed);
         attack(&mut dice, &loot, path)
     }));
-    for run in 0..2 {
+    for run in 0..3 {
         let outcome = Updater::open(config(world, &tree)).expect("an installed tree").update(None);
         let found = world.contents(&tree);
         let is_whole = found == released[2] || found == released[from - 1];
         assert!(is_whole, "update {n}: no release after {outcome:?}: {:?}", names(&found));
         if found == released[2] {
             assert!(matches!(outcome, Ok(Outcome::Done(_))), "update {n}: {outcome:?}");
-            rare.again.fetch_add(run, Ordering::Relaxed);
             break;
         }
-        assert!(run == 0, "update {n}: not done in the second run: {outcome:?}");
+        let Some(again) = rare.again.get(run) else { panic!("update {n}: not done in the third run: {outcome:?}") };
+        again.fetch_add(1, Ordering::Relaxed);
+        rare.why.lock().expect("no panic").push(match outcome {
+            Ok(Outcome::Idle(idle)) => idle.code().into(),
+            Ok(Outcome::Done(_)) => panic!("update {n}: done, and nothing is there"),
+            Err(error) => format!("{} {error}", error.code()),
+        });
     }
     let mine = mine.load(Ordering::Relaxed);
     rare.answers.fetch_add(server.log().len() as u64, Ordering::Relaxed);
@@ -259,12 +267,17 @@ fn of_a_thousand_updates_with_one_answer_in_a_hundred_altered_all_succeed_and_no
             });
         }
     });
-    let [answers, altered, touched, again] =
-        [&rare.answers, &*rare.altered, &rare.touched, &rare.again].map(|n| n.load(Ordering::Relaxed));
+    let [second, third] = rare.again.each_ref();
+    let [answers, altered, touched, second, third] =
+        [&rare.answers, &*rare.altered, &rare.touched, second, third].map(|n| n.load(Ordering::Relaxed));
+    let mut why = rare.why.into_inner().expect("no panic");
+    why.sort();
     let found = format!(
-        "{UPDATES_ON_A_BAD_LINE} updates, {altered} of {answers} answers altered, in {touched} updates; {again} needed a second run"
+        "{UPDATES_ON_A_BAD_LINE} updates, {altered} of {answers} answers altered, in {touched} updates; \
+         {second} needed a second run, {third} a third"
     );
-    println!("{found}");
+    println!("{found}; what the others ended with: {why:#?}");
+    assert!(second <= touched && third <= 2, "nothing stands in the way for good: {found}");
     assert!(altered * 200 > answers && altered * 50 < answers && touched > 10, "about one in a hundred: {found}");
 }
 
