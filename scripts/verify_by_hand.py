@@ -68,7 +68,8 @@ class Recipes:
 
 def build():
     cargo = os.environ.get("CARGO", "cargo")
-    subprocess.run([cargo, "build", "--quiet", "--locked", "-p", "lamplighter-publisher", "--bins"], cwd=REPOSITORY, check=True)
+    arguments = ["build", "--quiet", "--locked", "-p", "lamplighter-publisher", "--bins"]
+    subprocess.run([cargo, *arguments], cwd=REPOSITORY, check=True)
     target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
     return pathlib.Path(target) / "debug/publisher"
 
@@ -144,7 +145,7 @@ def check_documents(recipes, site):
     for document, key in signed:
         place = place_of(document, key)
         text = document.read_bytes()
-        lines = [found.start() + 1 for found in re.finditer(rb"\n", text[: -1])]
+        lines = [found.start() + 1 for found in re.finditer(rb"\n", text[:-1])]
         signature = lines[text.count(b"\n", 0, text.index(b"\nend\n") + 5) - 1 + 4 * (place - 1) :]
         # In the first record, before the line `end`, in the signature, the trusted comment, and the global signature.
         places = [25, text.index(b"\nend\n") - 1, signature[1] + 40, signature[2] + 20, signature[3] + 40]
@@ -155,8 +156,9 @@ def check_documents(recipes, site):
             other = new_root if key == old_root else old_root
             if recipes.run(recipe, {"document": document, "key": other, "k": place}).returncode == 0:
                 fail(f"{recipe} passes for {document} under a key that did not sign it")
-    recipes.must_fail("releases", site / f"releases/2/{PLATFORM}/release", 25, site=site, head=site / "channels/stable.head")
-    recipes.passes("releases", site=site, head=site / "channels/stable.head")
+    given = {"site": site, "head": site / "channels/stable.head"}
+    recipes.passes("releases", **given)
+    recipes.must_fail("releases", site / f"releases/2/{PLATFORM}/release", 25, **given)
 
 
 def check_content(recipes, site, work):
