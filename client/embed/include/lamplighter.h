@@ -712,7 +712,8 @@ int32_t lamplighter_follow(LamplighterHandle handle,
  0, which is what a new handle has. Without it they are refused there with LAMPLIGHTER_DISK and the code
  "E_NETWORK_SHARE", since others may change a file after it was verified. The app that is installed still runs.
  */
-int32_t lamplighter_allow_network_share(LamplighterHandle handle, uint32_t allowed);
+int32_t lamplighter_allow_network_share(LamplighterHandle handle,
+                                        uint32_t allowed);
 
 /*
  Installs the release a channel offers into the tree's directory, which is made if it is not there. A call that was cut
