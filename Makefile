@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -11,12 +11,16 @@ all: lint test
 demo:
 	scripts/demo.sh
 
-## Every test: the crates' own, the rules of trust beside python-tuf's, the C library from four languages, then the
-## end-to-end run on real releases over nginx.
-test: setup-test unit oracle embed e2e
+## Every test: the crates' own, the rules of trust beside python-tuf's, stock tools over a site, the C library from four
+## languages, then the end-to-end run on real releases over nginx.
+test: setup-test unit oracle verify-by-hand embed e2e
 
 unit:
 	$(CARGO) test --workspace --locked
+
+## The recipes of docs/verifying.md over a site made for it: stock minisign, openssl, b3sum and Python's zlib.
+verify-by-hand: setup-test
+	$(PYTHON) scripts/verify_by_hand.py
 
 ## Random histories of roots, heads, releases and clocks, judged by the client and by python-tuf; `HISTORIES=100000` is the
 ## long form, hours.

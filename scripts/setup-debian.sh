@@ -107,6 +107,7 @@ group_test() {
     [ -e /usr/include/stdio.h ] || missing_packages="$missing_packages libc6-dev"
     need diff diffutils
     need minisign minisign
+    need openssl openssl
     need nginx nginx
     need b3sum b3sum
     need python3 python3

@@ -87,6 +87,7 @@ impl Updater {
         let record = self.required_record()?;
         let created = CreatedDir::ensure(&config.tree)?;
         let other = Self::for_origin(config, &self.origin())?;
+        other.may_stage()?;
         let lock = other.begin()?;
         other.write_origin(&lock, &self.origin())?;
         created.keep();

@@ -71,6 +71,9 @@ pub(crate) struct TreeArgs {
     /// Keep the state here instead of in DIR/.lamplighter; on the same volume. (A macOS bundle's lies beside it.)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// Install, update and heal on a network share, too, where others may change what was verified.
+    #[arg(long)]
+    pub(crate) allow_network_share: bool,
 }
 
 /// Where a tree comes from and what it is.

@@ -79,7 +79,15 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let _ = ctrlc::set_handler(move || on_signal.cancel());
     let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
     let http = HttpOptions { proxy, ..HttpOptions::default() };
-    Config { state: tree.state, http, progress: output.progress(), cancel, ..Config::new(tree.tree) }
+    let allow_network_share = tree.allow_network_share;
+    Config {
+        state: tree.state,
+        http,
+        progress: output.progress(),
+        cancel,
+        allow_network_share,
+        ..Config::new(tree.tree)
+    }
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {
