@@ -15,6 +15,7 @@ pub(crate) fn cases(table: &mut Table) {
     foreign(table);
     stolen_channel_key(table);
     rotations(table);
+    after_rotations(table);
     random_rotations(table);
 }
 
@@ -216,6 +217,11 @@ fn rotations(table: &mut Table) {
         s.rotate(&[ROOT], |root| root.root.threshold = 2)
     });
     scene(table, row, "a threshold of zero", "E_DOCUMENT", |s| s.rotate(&[ROOT], |root| root.channel_threshold = 0));
+}
+
+/// What a rotation puts an end to, and what it does not.
+fn after_rotations(table: &mut Table) {
+    let row = "A14";
     scene(table, row, "a stolen release key is replaced: its releases are refused", "E_SIGNATURE", |s| {
         s.rotate(&[ROOT], |root| root.release.keys = publics(&[12]));
     });
