@@ -106,8 +106,12 @@ fn state_files() -> Vec<Seed> {
         argument_count: 2,
         arguments: blake3,
     };
-    let launch =
-        LaunchState { starts: Some((7, 2)), failed: BTreeSet::from([3, 5]), skipped: BTreeSet::from_iter(10..80) };
+    let launch = LaunchState {
+        starts: Some((7, 2)),
+        held: Some(7),
+        failed: BTreeSet::from([3, 5]),
+        skipped: BTreeSet::from_iter(10..80),
+    };
     let mut trust = state::to_bytes(&trust);
     trust.truncate(trust.len() - TRAILER_BYTES);
     let files = [("trust", trust), ("settings", settings.to_bytes()), ("handover", handover.to_bytes())];
