@@ -28,13 +28,14 @@ is_native() {
 }
 
 # An empty crate that depends on all of std makes cargo compile it; only the libraries are kept. The switch that allows
-# it on a stable compiler is set for this one build of the compiler's own source.
+# it on a stable compiler is set for this one build of the compiler's own source. Its variables are the whole script's, and
+# `target` is the caller's, with the version of glibc.
 make_std() {
-    target=$1
-    libraries=$sysroot/lib/rustlib/$target/lib
+    std_target=$1
+    libraries=$sysroot/lib/rustlib/$std_target/lib
     version=$($debian_rustc -V)
     [ "$(cat "$libraries/version" 2>/dev/null)" != "$version" ] || return 0
-    say "compiling the standard library for $target (a minute or two, once)"
+    say "compiling the standard library for $std_target (a minute or two, once)"
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     mkdir "$scratch/src"
@@ -44,11 +45,11 @@ make_std() {
         cd "$scratch"
         export RUSTC=$debian_rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$scratch/target"
         unset RUSTFLAGS CARGO_BUILD_TARGET
-        $debian_cargo build --quiet --release -Zbuild-std=std,panic_unwind,test --target "$target"
+        $debian_cargo build --quiet --release -Zbuild-std=std,panic_unwind,test --target "$std_target"
     )
     rm -rf "$libraries"
     mkdir -p "$libraries"
-    cp "$scratch/target/$target/release/deps/"lib*.rlib "$libraries"
+    cp "$scratch/target/$std_target/release/deps/"lib*.rlib "$libraries"
     rm -f "$libraries"/libnothing*
     rm -rf "$scratch"
     trap - EXIT

@@ -248,7 +248,7 @@ impl Updater {
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
         self.remember_if_free(judgement.state)?;
-        match self.unless_failed_here(judgement.verdict)? {
+        match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
             }
@@ -301,7 +301,7 @@ impl Updater {
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
         }
-        let release = match self.unless_failed_here(judgement.verdict)? {
+        let release = match self.unless_kept_away(judgement.verdict, installed)? {
             Verdict::Offer(release) => release,
             Verdict::Idle(idle) => {
                 if matches!(idle, Idle::Halted | Idle::BadBuild(_)) {

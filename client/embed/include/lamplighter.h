@@ -460,7 +460,7 @@ typedef struct LamplighterOffer {
     char version[264];
     /*
      LAMPLIGHTER_NOTHING: stable name of the reason: "up_to_date", "no_release", "below_floor", "halted", "bad_build",
-     "failed_here", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
+     "failed_here", "held", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
      */
     char reason[32];
     /*

@@ -45,10 +45,21 @@ pub(crate) enum Command {
     Confirm(TreeArgs),
     /// Go back to the last confirmed release, without the site.
     Rollback(TreeArgs),
+    /// Keep the installed version: nothing else is installed until `hold --off`.
+    Hold(Hold),
     /// Take the app away; files of yours stay.
     Uninstall(TreeArgs),
     /// Show what is installed and where it comes from.
     Status(TreeArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Let go of it.
+    #[arg(long)]
+    pub(crate) off: bool,
 }
 
 /// The tree a command works on.

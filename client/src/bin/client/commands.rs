@@ -40,6 +40,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Launch(args) => launch::run(args, output),
         Command::Confirm(args) => confirm(args, output),
         Command::Rollback(args) => rollback(args, output),
+        Command::Hold(args) => hold(args, output),
         Command::Uninstall(args) => uninstalled(output, &open(args, Network::default(), output)?),
         Command::Status(args) => status::run(args, output),
     }
@@ -54,6 +55,19 @@ fn confirm(tree: TreeArgs, output: &Output) -> Result<Exit, Error> {
 fn rollback(tree: TreeArgs, output: &Output) -> Result<Exit, Error> {
     let back = open(tree, Network::default(), output)?.rollback()?;
     report(output, "rolled_back", "went back to", &back);
+    Ok(Exit::Done)
+}
+
+fn hold(args: args::Hold, output: &Output) -> Result<Exit, Error> {
+    let updater = open(args.tree, Network::default(), output)?;
+    if args.off {
+        updater.let_go()?;
+        output.result("let_go", json!({}), "no build is held; the next update may install another");
+    } else {
+        let build = updater.hold()?;
+        let text = format!("build {build} is held: nothing else is installed until `client hold --off`");
+        output.result("held", json!({"build": build}), &text);
+    }
     Ok(Exit::Done)
 }
 
