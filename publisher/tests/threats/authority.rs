@@ -105,7 +105,8 @@ fn foreign(table: &mut Table) {
     });
     // What documents of one kind come to where another kind is expected; all are signed by every key.
     let all: &[u8] = &[ROOT, RELEASE, HEAD];
-    let kinds: [(&str, fn() -> Vec<u8>); 4] = [
+    type Kind = (&'static str, fn() -> Vec<u8>);
+    let kinds: [Kind; 4] = [
         ("root", || root(1, &[ROOT], &[RELEASE], &[HEAD]).to_body()),
         ("head", || Scene::new().head.to_body()),
         ("release", || Scene::new().release.to_body()),
