@@ -107,13 +107,21 @@ group_test() {
     [ -e /usr/include/stdio.h ] || missing_packages="$missing_packages libc6-dev"
     need diff diffutils
     need minisign minisign
+    need openssl openssl
     need nginx nginx
     need b3sum b3sum
     need python3 python3
     python3 -m pip --version >/dev/null 2>&1 || missing_packages="$missing_packages python3-pip"
+    need_venv
     # The scheduled jobs of scripts/schedules are read by what reads them in earnest.
     python3 -c 'import yaml' >/dev/null 2>&1 || missing_packages="$missing_packages python3-yaml"
     need systemd-analyze systemd
+}
+
+# A folder of its own for what comes with pip: zig for scripts/cross.sh, python-tuf for scripts/oracle.py.
+need_venv() {
+    need python3 python3
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || missing_packages="$missing_packages python3-venv"
 }
 
 group_lint() {
@@ -130,6 +138,7 @@ group_compare() {
     need bsdiff bsdiff
     need zstd zstd
     need strace strace
+    need mkfs.ext4 e2fsprogs
     need time time
 }
 
@@ -181,12 +190,10 @@ group_aarch64() {
     need_std aarch64-unknown-linux-gnu
 }
 
-# zig itself comes with pip, into the folder of scripts/cross.sh.
 group_dist() {
     group_windows
     group_aarch64
-    need python3 python3
-    python3 -c 'import ensurepip' >/dev/null 2>&1 || missing_packages="$missing_packages python3-venv"
+    need_venv
     need readelf binutils
     need b3sum b3sum
     for target in aarch64-apple-darwin x86_64-apple-darwin; do

@@ -75,6 +75,11 @@ pub enum Error {
     Vanished { path: PathBuf },
     #[error("the disk has {available_bytes} bytes free, this needs {needed_bytes}; nothing was changed")]
     NoSpace { needed_bytes: u64, available_bytes: u64 },
+    #[error(
+        "{path} lies on a network share ({kind}), where others may change what was verified; nothing was changed. \
+         Install the app on a local disk, or allow network shares (--allow-network-share)"
+    )]
+    NetworkShare { path: PathBuf, kind: &'static str },
     #[error("{path} has no settings of a Lamplighter tree; install or adopt it first")]
     NoSettings { path: PathBuf },
     #[error("{path} holds a tree already; use update, heal or adopt")]
@@ -133,6 +138,9 @@ impl Error {
         if let Self::Refused(refusal) = self {
             return refusal.code();
         }
+        if let Self::NetworkShare { .. } = self {
+            return "E_NETWORK_SHARE";
+        }
         match self.class() {
             Class::Other => "E_OTHER",
             Class::Usage => "E_USAGE",
@@ -163,6 +171,7 @@ impl Error {
             Self::Source(_) => Class::Network,
             Self::Tree(error) => tree_class(error),
             Self::Io { .. } | Self::Unreadable { .. } | Self::Vanished { .. } | Self::NoSpace { .. } => Class::Disk,
+            Self::NetworkShare { .. } => Class::Disk,
             Self::NoSettings { .. } | Self::AlreadyInstalled { .. } | Self::Settings { .. } | Self::Usage(_) => {
                 Class::Usage
             }

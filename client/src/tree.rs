@@ -60,6 +60,7 @@ use crate::format::path::{RelPath, STATE_DIR};
 
 pub use error::TreeError;
 pub use recover::Recovery;
+pub use share::system_share;
 pub use stage::{CheckedFile, StagedFile, StagedUpdate, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
 pub use uninstall::Uninstalled;

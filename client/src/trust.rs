@@ -167,6 +167,8 @@ pub enum Idle {
     BadBuild(u64),
     /// The offered build did not prove itself on this machine, or the user went back from it.
     FailedHere(u64),
+    /// The user holds the installed build.
+    Held(u64),
     /// This install's bucket is not yet part of the rollout.
     NotYetRolledOut {
         /// This install's bucket, 0–999.

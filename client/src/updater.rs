@@ -29,7 +29,7 @@ use crate::notes::NotesSection;
 use crate::progress::{Cancel, Event, Phase, Progress, Silent};
 use crate::source::HttpOptions;
 use crate::tree::scan::{self, Depth, Finding, Found};
-use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock};
+use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock, system_share};
 use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
 
@@ -64,6 +64,10 @@ pub struct Config {
     pub progress: Arc<dyn Progress>,
     /// Asks to stop at the next safe point.
     pub cancel: Cancel,
+    /// Stages on a network share, too. Whoever may write there can change a file after it was verified.
+    pub allow_network_share: bool,
+    /// Tells what kind of network share a directory lies on, if on any: [`system_share`], unless the host knows better.
+    pub share_of: fn(&Path) -> Option<&'static str>,
 }
 
 impl Config {
@@ -76,6 +80,8 @@ impl Config {
             retry: RetryPolicy::default(),
             progress: Arc::new(Silent),
             cancel: Cancel::default(),
+            allow_network_share: false,
+            share_of: system_share,
         }
     }
 }
@@ -141,6 +147,7 @@ impl Updater {
         if updater.tree.record()?.is_some() {
             return Err(Error::AlreadyInstalled { path: updater.config.tree });
         }
+        updater.may_stage()?;
         let state = updater.state()?;
         let downloader = updater.downloader(None, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
@@ -241,7 +248,7 @@ impl Updater {
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
         self.remember_if_free(judgement.state)?;
-        match self.unless_failed_here(judgement.verdict)? {
+        match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
             }
@@ -294,7 +301,7 @@ impl Updater {
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
         }
-        let release = match self.unless_failed_here(judgement.verdict)? {
+        let release = match self.unless_kept_away(judgement.verdict, installed)? {
             Verdict::Offer(release) => release,
             Verdict::Idle(idle) => {
                 if matches!(idle, Idle::Halted | Idle::BadBuild(_)) {
@@ -304,11 +311,7 @@ impl Updater {
             }
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
         };
-        if let Some(kind) = self.tree.share() {
-            let text =
-                format!("this app lies on a network share ({kind}), where others may write; better is a local disk");
-            self.config.progress.event(Event::Notice { code: "network_share", subject: "", text: &text });
-        }
+        self.may_stage()?;
         let content =
             if judgement.mirrors.is_empty() { None } else { Some(self.downloader(from, &judgement.mirrors)?) };
         let downloader = content.unwrap_or(downloader);
@@ -355,6 +358,7 @@ impl Updater {
     /// # Errors
     /// No record; whatever stops it.
     pub fn heal(&self, from: Option<&str>) -> Result<DeployReport, Error> {
+        self.may_stage()?;
         let lock = self.tree.lock(LOCK_WAIT)?;
         match lock.recover() {
             // Neither manifest can be put together from what is on disk, so the record decides and the site fills in.
@@ -372,6 +376,7 @@ impl Updater {
     /// # Errors
     /// No record; whatever stops it.
     pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
+        self.may_stage()?;
         let lock = self.begin()?;
         let record = self.required_record()?;
         let downloader = self.downloader(None, &self.state()?.mirrors)?;
@@ -400,6 +405,17 @@ impl Updater {
 
     fn deploy<'a>(&'a self, lock: &'a TreeLock, downloader: &'a Downloader) -> Deploy<'a> {
         Deploy { lock, downloader, progress: self.config.progress.as_ref(), cancel: &self.config.cancel }
+    }
+
+    /// Refuses to fetch content for a tree that lies on a network share, unless that was allowed: between check and rename
+    /// whoever may write there could swap it. The state lies on the same volume. What was staged by leave is committed by it.
+    fn may_stage(&self) -> Result<(), Error> {
+        match (self.config.share_of)(self.tree.root()) {
+            Some(kind) if !self.config.allow_network_share => {
+                Err(Error::NetworkShare { path: self.tree.root().to_owned(), kind })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Locks the tree and finishes or undoes what was interrupted.

@@ -108,6 +108,7 @@ fn decided(idle: &Idle, clock: Time) -> String {
         Idle::FailedHere(build) => {
             format!("Build {build} was installed here and taken back, since it did not work or somebody asked for it.")
         }
+        Idle::Held(build) => format!("Somebody here holds build {build}: no other is installed until it is let go of."),
         Idle::NotYetRolledOut { bucket, permille, from } => {
             let when = match from {
                 Some(from) => format!("takes part when it reaches {}, at {from}", bucket + 1),
@@ -134,6 +135,7 @@ fn advice_idle(idle: &Idle) -> Option<&'static str> {
         Idle::UpToDate => None,
         Idle::NoReleaseForPlatform => Some("Compare the platform and the channel with the publisher's."),
         Idle::BelowFloor { .. } | Idle::BadBuild(_) | Idle::FailedHere(_) => Some("It waits for a newer build."),
+        Idle::Held(_) => Some("`client hold --off` lets go of it."),
         Idle::Halted | Idle::NotYetRolledOut { .. } => Some("There is nothing to do here."),
         Idle::Stale { .. } => Some(
             "If the clock is right, the publisher's job that signs heads again has stopped, or an old copy is being shown.",

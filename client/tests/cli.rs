@@ -116,6 +116,27 @@ fn a_file_renamed_in_case_alone_is_there_in_its_new_spelling() {
 }
 
 #[test]
+fn a_build_that_is_held_stays_until_it_is_let_go_of() {
+    let world = World::installed();
+    assert!(world.expect(DONE, "hold --tree tree").contains("build 1 is held"));
+    for command in ["check", "update", "why"] {
+        let said = world.expect(NOTHING_TO_DO, &format!("{command} --tree tree"));
+        assert!(said.contains("hold --off"), "{said}");
+    }
+    assert!(world.expect(DONE, "status --tree tree").contains("held"));
+    fs::write(world.path("tree/new.txt"), b"damaged").expect("written");
+    world.expect(DONE, "heal --tree tree");
+    world.expect(DONE, "verify --tree tree");
+    world.expect(DONE, "hold --tree tree --off");
+    assert!(world.expect(DONE, "update --tree tree").contains("updated to 2.0 (build 2)"));
+    assert!(!world.expect(DONE, "status --tree tree").contains("held"));
+    // Another build is not held by what was said of this one.
+    world.expect(DONE, "hold --tree tree");
+    world.expect(DONE, "rollback --tree tree");
+    assert!(!world.expect(DONE, "status --tree tree").contains("held"));
+}
+
+#[test]
 fn results_and_events_come_as_json_lines() {
     let world = World::installed();
     let output = world.run("--json update --tree tree");

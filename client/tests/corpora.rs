@@ -1,4 +1,5 @@
-//! Replays the committed corpora of `fuzz/` through what is fuzzed.
+//! Replays the committed corpora of `fuzz/` through what is fuzzed, and inputs that are made from them: the same ones each
+//! time, so that a failure is one again.
 //!
 //! `BLESS=1 cargo test --test corpora` writes seeds that are missing, from the golden files.
 
@@ -6,73 +7,43 @@
 mod frozen;
 #[path = "support/fuzzed.rs"]
 mod fuzzed;
+#[path = "support/mutator.rs"]
+mod mutator;
+#[path = "support/seeds.rs"]
+mod seeds;
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use frozen::Frozen;
-use fuzzed::{TARGETS, stream_input, unit_input};
-use lamplighter_client::format::pack::PLAIN;
-use lamplighter_client::format::pack::codec::ZstdEncoder;
-use lzma_rust2::{Lzma2Options, Lzma2Writer};
+use fuzzed::{TARGETS, Target, decodes};
+use lamplighter_client::format::pack::{DEFLATE, PLAIN, REFERENCES};
+use mutator::Mutator;
+use seeds::seeds;
+
+/// Most bytes of a changed input.
+const INPUT_BYTES_MAX: usize = 64 << 10;
+
+/// An input that takes longer hangs.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Most memory that all of it may have taken, in KiB.
+const MEMORY_KIB_MAX: u64 = 1 << 20;
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
 }
 
-/// Inputs that are worth something, by target.
-fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
-    let mut seeds = Vec::new();
-    let headers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/formats/pack/v1");
-    for kind in ["good", "bad"] {
-        for entry in fs::read_dir(headers.join(kind)).expect("a folder") {
-            let entry = entry.expect("an entry");
-            let bytes = fs::read(entry.path()).expect("read");
-            if bytes.len() < 2000 {
-                seeds.push(("pack_header", format!("{kind}-{}", entry.file_name().to_string_lossy()), bytes));
-            }
-        }
-    }
-    for name in frozen::names() {
-        let frozen = Frozen::read(&name);
-        // Lengths in inputs have 16 bits.
-        if frozen.old.len() < 1 << 16 {
-            let target = if frozen.unit.method == PLAIN { "plain_unit" } else { "references_unit" };
-            let input = unit_input(frozen.new_length as usize, &frozen.old, &frozen.pieces());
-            seeds.push((target, name.clone(), input));
-        }
-        if frozen.unit.method != PLAIN {
-            seeds.push(("image_scan", name, frozen.old));
-        }
-    }
-    seeds.push(("zstd_stream", "three-pieces".into(), stream_input(&streams(zstd_pieces()))));
-    seeds.push(("lzma_stream", "three-pieces".into(), stream_input(&streams(lzma_pieces()))));
-    seeds
-}
-
-fn texts() -> [Vec<u8>; 3] {
-    [b"lantern ".repeat(30), b"wick and flame ".repeat(9), (0..=255).collect()]
-}
-
-fn streams(stored: Vec<Vec<u8>>) -> Vec<(usize, Vec<u8>)> {
-    texts().iter().map(Vec::len).zip(stored).collect()
-}
-
-fn zstd_pieces() -> Vec<Vec<u8>> {
-    let mut encoder = ZstdEncoder::new(3, &[], None).expect("an encoder");
-    texts().iter().map(|text| encoder.piece(text).expect("encoded")).collect()
-}
-
-fn lzma_pieces() -> Vec<Vec<u8>> {
-    let mut options = Lzma2Options::with_preset(1);
-    options.lzma_options.dict_size = 1 << 16;
-    let mut encoder = Lzma2Writer::new(vec![16u8], options);
-    let mut piece = |text: &Vec<u8>| {
-        encoder.write_all(text).and_then(|()| encoder.flush()).expect("encoded");
-        std::mem::take(encoder.inner_mut())
-    };
-    texts().iter().map(&mut piece).collect()
+/// All inputs of a target, in order of their names.
+fn inputs(target: &str) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(corpus(target)).unwrap_or_else(|error| panic!("{target}: {error}"));
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{target} has no corpus");
+    files.iter().map(|file| fs::read(file).expect("read")).collect()
 }
 
 #[test]
@@ -84,13 +55,7 @@ fn every_input_of_the_corpora_is_survived() {
         }
     }
     for (name, target) in TARGETS {
-        let files = fs::read_dir(corpus(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut count = 0;
-        for file in files {
-            target(&fs::read(file.expect("an entry").path()).expect("read"));
-            count += 1;
-        }
-        assert!(count > 0, "{name} has no corpus");
+        inputs(name).iter().for_each(|input| target(input));
     }
 }
 
@@ -100,6 +65,97 @@ fn seeds_and_all_their_prefixes_are_survived() {
         let target = TARGETS.iter().find(|target| target.0 == name).expect("a target").1;
         let step = bytes.len() / 200 + 1;
         (0..bytes.len()).step_by(step).for_each(|end| target(&bytes[..end]));
-        assert!(!bytes.is_empty(), "{seed}");
+        assert!(!bytes.is_empty() || seed.starts_with("bad-nothing"), "{seed}");
     }
+}
+
+#[test]
+fn seeds_of_units_are_units() {
+    for (target, seed, bytes) in seeds() {
+        let decoded = match target {
+            "plain_unit" => decodes(PLAIN, [4, 4], &bytes),
+            "references_unit" => decodes(REFERENCES, [7, 7], &bytes),
+            "deflate_unit" => decodes(DEFLATE, [1, 4], &bytes),
+            _ => true,
+        };
+        assert!(decoded, "{target}: {seed}");
+    }
+}
+
+/// How many changed inputs each target gets: so many that all together take about a minute, on one core.
+const EXECUTIONS: [(&str, u32); TARGETS.len()] = [
+    ("text_records", 200_000),
+    ("signed_document", 80_000),
+    ("state_files", 50_000),
+    ("release_notes", 600_000),
+    ("paths", 100_000),
+    ("manifest", 400_000),
+    ("objects_index", 300_000),
+    ("object_frame", 400_000),
+    ("journal", 150_000),
+    ("pack_header", 600_000),
+    ("pack_rebuild", 200_000),
+    ("zstd_stream", 300_000),
+    ("lzma_stream", 400_000),
+    ("plain_unit", 150_000),
+    ("references_unit", 150_000),
+    ("deflate_unit", 300_000),
+    ("image_scan", 80_000),
+];
+
+/// What is run now, for whoever notices that it hangs.
+type Running = Arc<Mutex<Option<(&'static str, Vec<u8>, Instant)>>>;
+
+/// Where an input that failed is kept.
+fn keep(target: &str, input: &[u8]) -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{target}-failed"));
+    fs::write(&file, input).expect("written");
+    file
+}
+
+/// Ends the process if an input hangs: nothing else can end it.
+fn watch(running: Running) {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let Ok(running) = running.lock() else { return };
+        if let Some((target, input, since)) = &*running
+            && since.elapsed() > HANG
+        {
+            let file = keep(target, input);
+            let _ = writeln!(std::io::stderr(), "{target} hangs: {}", file.display());
+            std::process::abort();
+        }
+    }
+}
+
+fn mutate((name, target): Target, executions: u32, running: &Running) {
+    let corpus = inputs(name);
+    let mut mutator = Mutator(0);
+    for execution in 0..executions {
+        let input = mutator.input(&corpus, INPUT_BYTES_MAX);
+        *running.lock().expect("a lock") = Some((name, input.clone(), Instant::now()));
+        if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
+            panic!("{name}: execution {execution} failed with {}", keep(name, &input).display());
+        }
+    }
+}
+
+/// Most memory this process has had, in KiB, where the system tells.
+fn memory_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+fn changed_inputs_are_survived_in_bounded_time_and_memory() {
+    let running = Running::default();
+    let watched = running.clone();
+    std::thread::spawn(move || watch(watched));
+    for (target, (name, executions)) in TARGETS.into_iter().zip(EXECUTIONS) {
+        assert_eq!(target.0, name);
+        mutate(target, executions, &running);
+    }
+    *running.lock().expect("a lock") = None;
+    assert!(memory_kib().is_none_or(|kib| kib < MEMORY_KIB_MAX), "{:?} KiB", memory_kib());
 }

@@ -3,6 +3,7 @@
 //! [`Remote`] copies documents into a directory that is itself a site, without content; there [`Trust`] and the client's own
 //! judgement look at them, so that nothing is verified in a second way.
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::root::ROOT_BYTES_MAX;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::progress::Cancel;
-use lamplighter_client::source::{self, HttpOptions};
+use lamplighter_client::source::{self, ByteRange, HttpOptions, Kind, Source};
 use lamplighter_client::trust::ROOTS_MAX;
 
 use crate::error::Error;
@@ -29,6 +30,7 @@ pub const ROOT_DAYS_DEFAULT: u64 = 90;
 
 /// A site somewhere else.
 pub struct Remote {
+    source: Arc<dyn Source>,
     downloader: Downloader,
     watch: Arc<dyn Watch>,
 }
@@ -41,8 +43,8 @@ impl Remote {
     pub fn open(location: &str, watch: Arc<dyn Watch>) -> Result<Self, Error> {
         let opened = source::open(location, &HttpOptions::default()).map_err(|e| failed("open the site", e.into()))?;
         let progress = Arc::new(PartProgress::new(watch.clone()));
-        let downloader = Downloader::new(vec![opened], RetryPolicy::default(), Cancel::default(), progress);
-        Ok(Self { downloader, watch })
+        let downloader = Downloader::new(vec![opened.clone()], RetryPolicy::default(), Cancel::default(), progress);
+        Ok(Self { source: opened, downloader, watch })
     }
 
     /// Copies the chain of roots to `dir`, which becomes a site if it is none. A root it has already never changes.
@@ -88,6 +90,17 @@ impl Remote {
         let fetched = self.downloader.exact(&name, row.file.length, &row.file.blake3);
         writer.put(&name, &fetched.map_err(|e| fetching("fetch a release", e))?)?;
         Ok(())
+    }
+
+    /// Whether the file `name` goes on after the `length` bytes that were signed, which no client ever reads. One request.
+    /// A source that does not tell is taken at its best.
+    fn goes_on(&self, name: &str, length: u64) -> bool {
+        // Past the end there is nothing to be had, which sources answer with an error.
+        let rest = Some(ByteRange { start: length, end: Some(length.saturating_add(1)) });
+        let Ok(mut body) = self.source.open(name, rest, Kind::Content) else { return false };
+        let before = length.saturating_sub(body.start);
+        let skipped = io::copy(&mut body.reader.by_ref().take(before), &mut io::sink());
+        skipped.is_ok_and(|skipped| skipped == before) && matches!(body.reader.read(&mut [0]), Ok(1))
     }
 }
 
@@ -149,7 +162,7 @@ pub struct Request<'a> {
 pub struct Finding {
     /// Clients are still well served.
     pub is_warning: bool,
-    /// Stable name: `root`, `root-expires`, `head`, `head-stale`, `head-expires`, `release`, `manifest`.
+    /// Stable name: `root`, `root-expires`, `head`, `head-stale`, `head-expires`, `release`, `manifest`, `longer`.
     pub code: &'static str,
     /// The file, or the channel.
     pub name: String,
@@ -210,7 +223,7 @@ pub fn check(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Checked, Er
             }
         }
     }
-    checked.requests = remote.downloader.requests();
+    checked.requests += remote.downloader.requests();
     Ok(checked)
 }
 
@@ -262,10 +275,14 @@ fn one(
         });
         if let Err(error) = sound {
             checked.add(false, "release", &name, error);
-        } else if let Ok(Some(release)) = trust.release(writer.site(), row.build, &row.platform) {
+            continue;
+        }
+        longer(remote, &name, row.file.length, checked);
+        if let Ok(Some(release)) = trust.release(writer.site(), row.build, &row.platform) {
             let (name, file) = (layout::manifest(row.build, &row.platform), release.release.manifest);
-            if let Err(error) = remote.downloader.exact(&name, file.length, &file.blake3) {
-                checked.add(false, "manifest", &name, error);
+            match remote.downloader.exact(&name, file.length, &file.blake3) {
+                Err(error) => checked.add(false, "manifest", &name, error),
+                Ok(_) => longer(remote, &name, file.length, checked),
             }
         }
     }
@@ -273,6 +290,20 @@ fn one(
     let (channel, sequence, expires) = (channel.to_owned(), head.sequence, head.expires);
     checked.channels.push(Looked { channel, sequence, expires, releases });
     Ok(())
+}
+
+/// Warns of a file that is longer than signed: clients take what is signed and are well served, but what is published never
+/// changes, so somebody or something wrote to it.
+fn longer(remote: &Remote, name: &str, length: u64, checked: &mut Checked) {
+    checked.requests += 1;
+    if remote.goes_on(name, length) {
+        checked.add(
+            true,
+            "longer",
+            name,
+            format!("it goes on after the {length} bytes that are signed; was it altered?"),
+        );
+    }
 }
 
 /// Whole days from `now` to `end`; none if it is over.

@@ -297,6 +297,17 @@ fn a_look_from_outside_warns_in_time_and_names_what_is_missing() {
     breaking("releases/1/linux-x86_64/manifest.csv", "manifest");
     breaking("root/1.root", "root");
     press.run(&look).expect(0, &[]);
+
+    // Clients take the signed length of it, whatever comes after; but nobody has any business to write there.
+    for name in ["releases/1/linux-x86_64/release", "releases/1/linux-x86_64/manifest.csv"] {
+        let kept = fs::read(press.path("site").join(name)).expect("there");
+        fs::write(press.path("site").join(name), [&kept[..], b"x"].concat()).expect("written");
+        let said = press.run(&look).expect(1, &[]);
+        assert!(said.out.contains(&format!("odd: {name}: it goes on after the {} bytes", kept.len())), "{}", said.out);
+        press.run(&["verify", "--site", "site"]).expect(SITE, &[]);
+        fs::write(press.path("site").join(name), kept).expect("mended");
+    }
+    press.run(&look).expect(0, &[]);
 }
 
 #[test]

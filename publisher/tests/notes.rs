@@ -1,5 +1,7 @@
 //! Release notes from the author's files to a person's eyes.
 
+#[path = "support/app.rs"]
+mod app;
 #[path = "support/world.rs"]
 mod world;
 
@@ -46,6 +48,51 @@ fn whoever_skipped_builds_is_told_of_each_in_his_language() {
     done(world.update("tree"));
     publish(&world, 5, &[("de", "Fünftes")]);
     assert_eq!(told(&world.open("tree").notes("fr").expect("notes")), [(5, "5.0", "Fünftes\n")]);
+}
+
+/// Runs the client program in the world's directory, as a user with a German desktop does.
+fn client(world: &World, args: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(app::program("client"));
+    command.args(args).current_dir(world.dir.path());
+    for name in ["LC_ALL", "LC_MESSAGES"] {
+        command.env_remove(name);
+    }
+    let output = command.env("LANG", "de_AT.UTF-8").output().expect("the client runs");
+    let said = String::from_utf8(output.stdout).expect("UTF-8") + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), said)
+}
+
+#[test]
+fn the_program_tells_what_is_new_in_the_language_of_its_user() {
+    let world = World::new();
+    publish(&world, 1, &[]);
+    done(world.install("tree"));
+    let check = |more: &[&str]| client(&world, &[&["check", "--tree", "tree"], more].concat());
+    let (code, said) = check(&["--notes"]);
+    assert!(code == 3 && !said.contains("build 2"), "{code}: {said}");
+
+    publish(&world, 2, &[("en", "# Two\n* fast\n"), ("de", "Zweites\x1b[2J\n")]);
+    publish(&world, 3, &[("en", "three\n")]);
+    assert_eq!(check(&[]), (0, "3.0 (build 3) is available\n".into()), "nobody asked for notes");
+    let german = "3.0 (build 3) is available\n\n3.0 (build 3)\nthree\n\n2.0 (build 2)\nZweites\n".to_owned();
+    assert_eq!(check(&["--notes"]), (0, german.clone()), "LANG is German");
+    assert_eq!(check(&["--notes", "de"]), (0, german));
+    let (code, english) = check(&["--notes", "en"]);
+    assert!(code == 0 && english.ends_with("2.0 (build 2)\n# Two\n* fast\n"), "{english}");
+
+    let (code, said) = check(&["--notes", "de", "--json"]);
+    let line = said.lines().find(|line| line.contains("\"available\"")).expect("the event");
+    let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(code, 0);
+    assert_eq!(event["notes"][0], serde_json::json!({"build": 3, "version": "3.0", "text": "three\n"}), "{event}");
+    assert_eq!(event["notes"][1]["text"], "Zweites\n", "{event}");
+
+    let file = world.site().join(layout::notes(3, PLATFORM, "en"));
+    let altered = fs::read_to_string(&file).expect("published").replace("three", "threx");
+    fs::write(&file, altered).expect("written");
+    let (code, said) = check(&["--notes", "en"]);
+    assert!(code == 5 && said.contains("notes.en.md"), "{code}: {said}");
+    assert_eq!(check(&[]).0, 0, "the update itself is as good as before");
 }
 
 #[test]

@@ -37,7 +37,7 @@
 /*
  Version of this interface. It grows with each addition; what was there stays as it was.
  */
-#define LAMPLIGHTER_ABI 1
+#define LAMPLIGHTER_ABI 2
 
 /*
  Status: done.
@@ -460,7 +460,7 @@ typedef struct LamplighterOffer {
     char version[264];
     /*
      LAMPLIGHTER_NOTHING: stable name of the reason: "up_to_date", "no_release", "below_floor", "halted", "bad_build",
-     "failed_here", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
+     "failed_here", "held", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
      */
     char reason[32];
     /*
@@ -706,6 +706,14 @@ int32_t lamplighter_clear_cancel(LamplighterHandle handle);
 int32_t lamplighter_follow(LamplighterHandle handle,
                            const char *channel,
                            struct LamplighterError *error);
+
+/*
+ Says whether calls with this handle, from the next one on, may install, stage and heal on a network share: `allowed` 1 or
+ 0, which is what a new handle has. Without it they are refused there with LAMPLIGHTER_DISK and the code
+ "E_NETWORK_SHARE", since others may change a file after it was verified. The app that is installed still runs.
+ */
+int32_t lamplighter_allow_network_share(LamplighterHandle handle,
+                                        uint32_t allowed);
 
 /*
  Installs the release a channel offers into the tree's directory, which is made if it is not there. A call that was cut

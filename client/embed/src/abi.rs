@@ -117,6 +117,14 @@ pub unsafe extern "C" fn lamplighter_follow(
     unsafe { guarded(error, || calls::follow(handle, text("channel", channel)?)) }
 }
 
+/// Says whether calls with this handle, from the next one on, may install, stage and heal on a network share: `allowed` 1 or
+/// 0, which is what a new handle has. Without it they are refused there with LAMPLIGHTER_DISK and the code
+/// "E_NETWORK_SHARE", since others may change a file after it was verified. The app that is installed still runs.
+#[unsafe(no_mangle)]
+pub extern "C" fn lamplighter_allow_network_share(handle: LamplighterHandle, allowed: u32) -> i32 {
+    status(handles::get(handle).map(|opened| opened.allow_network_share(allowed != 0)))
+}
+
 /// Installs the release a channel offers into the tree's directory, which is made if it is not there. A call that was cut
 /// off is gone on with by the next. LAMPLIGHTER_USAGE if something is installed already.
 ///

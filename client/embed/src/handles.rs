@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lamplighter_client::error::Error;
@@ -22,12 +23,14 @@ pub(crate) struct Opened {
     http: HttpOptions,
     channel: Mutex<Option<String>>,
     cancel: Mutex<Cancel>,
+    allow_network_share: AtomicBool,
     busy: Mutex<()>,
 }
 
 impl Opened {
     pub(crate) fn new(tree: PathBuf, state: Option<PathBuf>, http: HttpOptions) -> Self {
-        Self { tree, state, http, channel: Mutex::default(), cancel: Mutex::default(), busy: Mutex::default() }
+        let (channel, cancel, busy) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { tree, state, http, channel, cancel, allow_network_share: AtomicBool::new(false), busy }
     }
 
     /// Takes the handle for one call.
@@ -46,7 +49,8 @@ impl Opened {
     /// The configuration of one call.
     pub(crate) fn config(&self, progress: Arc<dyn Progress>) -> Config {
         let (state, http, cancel) = (self.state.clone(), self.http.clone(), self.cancel());
-        Config { state, http, progress, cancel, ..Config::new(&self.tree) }
+        let allow_network_share = self.allow_network_share.load(Ordering::Relaxed);
+        Config { state, http, progress, cancel, allow_network_share, ..Config::new(&self.tree) }
     }
 
     /// The updater of one call.
@@ -61,6 +65,11 @@ impl Opened {
     /// Follows `channel` from the next call on.
     pub(crate) fn follow(&self, channel: &str) {
         *lock(&self.channel) = Some(channel.to_owned());
+    }
+
+    /// Lets calls from the next one on stage on a network share, or not.
+    pub(crate) fn allow_network_share(&self, allowed: bool) {
+        self.allow_network_share.store(allowed, Ordering::Relaxed);
     }
 
     /// What asks the running call, and those after it, to stop.

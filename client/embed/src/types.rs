@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 /// Version of this interface. It grows with each addition; what was there stays as it was.
-pub const LAMPLIGHTER_ABI: u32 = 1;
+pub const LAMPLIGHTER_ABI: u32 = 2;
 
 /// Status: done.
 pub const LAMPLIGHTER_OK: i32 = 0;
@@ -148,7 +148,7 @@ pub struct LamplighterOffer {
     /// Version of the newer release, for people.
     pub version: [c_char; 264],
     /// LAMPLIGHTER_NOTHING: stable name of the reason: "up_to_date", "no_release", "below_floor", "halted", "bad_build",
-    /// "failed_here", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
+    /// "failed_here", "held", "not_yet", "stale", "root_expired"; "not_staged" from lamplighter_prepared().
     pub reason: [c_char; 32],
     /// The same for people.
     pub text: [c_char; 256],

@@ -212,6 +212,15 @@ fn wrong_arguments_are_errors_and_no_more() {
 }
 
 #[test]
+fn network_shares_are_allowed_for_an_opened_tree_only() {
+    let world = World::new();
+    let handle = world.open("tree");
+    assert_eq!([1, 0, 7].map(|allowed| lamplighter_allow_network_share(handle, allowed)), [LAMPLIGHTER_OK; 3]);
+    lamplighter_close(handle);
+    assert_eq!(lamplighter_allow_network_share(handle, 1), LAMPLIGHTER_USAGE);
+}
+
+#[test]
 fn a_struct_for_errors_of_an_impossible_size_is_left_alone() {
     let mut told = error();
     for size in [0, 1087, u32::MAX] {

@@ -11,6 +11,7 @@
 //! | `starts,<build>,<n>` | the build was started `n` times since it was installed, and has not been confirmed; optional |
 //! | `failed,<build>` | it did not prove itself here, or the user went back from it; any number |
 //! | `skipped,<build>` | the user does not want to be asked for it again; any number |
+//! | `held,<build>` | as long as this build is installed, the user wants no other; optional |
 //!
 //! Of `failed` and `skipped` at most 64 builds each are kept, the highest.
 //!
@@ -37,6 +38,8 @@ pub struct LaunchState {
     pub failed: BTreeSet<u64>,
     /// Builds the user is not asked for again.
     pub skipped: BTreeSet<u64>,
+    /// As long as this build is installed, the user wants no other.
+    pub held: Option<u64>,
 }
 
 impl LaunchState {
@@ -45,11 +48,12 @@ impl LaunchState {
     /// # Errors
     /// Any rule of the specification broken.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let body = Body::parse(bytes, TYPE, &["starts"], &["failed", "skipped"])?;
+        let body = Body::parse(bytes, TYPE, &["starts", "held"], &["failed", "skipped"])?;
         let starts =
             body.optional("starts").map(|r| Ok::<_, DocumentError>((r.number(0)?, r.number(1)?))).transpose()?;
         let builds = |key| body.all(key).map(|record| record.number(0)).collect::<Result<_, _>>();
-        Ok(Self { starts, failed: builds("failed")?, skipped: builds("skipped")? })
+        let held = body.optional("held").map(|r| r.number(0)).transpose()?;
+        Ok(Self { starts, failed: builds("failed")?, skipped: builds("skipped")?, held })
     }
 
     /// The document's bytes.
@@ -57,6 +61,9 @@ impl LaunchState {
         let mut out = BodyWriter::new(TYPE);
         if let Some((build, count)) = self.starts {
             out.push(&["starts", &build.to_string(), &count.to_string()]);
+        }
+        if let Some(build) = self.held {
+            out.push(&["held", &build.to_string()]);
         }
         for (key, builds) in [("failed", &self.failed), ("skipped", &self.skipped)] {
             for build in builds.iter().rev().take(BUILDS_MAX).rev() {
@@ -81,6 +88,7 @@ mod tests {
         let mut state = LaunchState { starts: Some((7, 2)), ..LaunchState::default() };
         state.failed.extend([5, 6]);
         state.skipped.insert(8);
+        state.held = Some(7);
         assert_eq!(LaunchState::parse(&state.to_bytes()), Ok(state.clone()));
         assert_eq!((state.starts_of(7), state.starts_of(6)), (2, 0));
         assert_eq!(LaunchState::parse(&LaunchState::default().to_bytes()), Ok(LaunchState::default()));

@@ -118,10 +118,10 @@ impl Time {
         Self::from_seconds(self.0.saturating_add(seconds))
     }
 
-    /// Parses exactly the form that [`Time`] is shown in.
+    /// Parses exactly the form that [`Time`] is shown in; none before the year 0, which that form does not know.
     pub fn parse(text: &str) -> Option<Self> {
         let civil = jiff::civil::DateTime::strptime(Self::FORMAT, text).ok()?;
-        let time = Self(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second());
+        let time = Self::from_seconds(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second());
         (time.to_string() == text).then_some(time)
     }
 }
@@ -190,12 +190,19 @@ mod tests {
     fn times_are_strict() {
         let text = "2026-01-31T12:00:00Z";
         assert_eq!(Time::parse(text).map(|t| (t.seconds(), t.to_string())), Some((1_769_860_800, text.into())));
+        for end in ["0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+            assert_eq!(Time::parse(end).map(|t| t.plus(0).to_string()), Some(end.into()));
+        }
         for bad in [
             "2026-01-31",
             "2026-01-31T12:00:00",
             "2026-01-31T12:00:00+00:00",
             "2026-1-31T12:00:00Z",
             "2026-02-30T12:00:00Z",
+            "-2026-01-31T12:00:00Z",
+            "-0001-12-31T23:59:59Z",
+            "9999-12-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
         ] {
             assert_eq!(Time::parse(bad), None, "{bad}");
         }

@@ -1,22 +1,18 @@
-//! Whether a tree lies on a network share, where others may write and locks may mean nothing.
+//! Whether a directory lies on a network share, where others may write and locks may mean nothing.
 
-use super::Tree;
-
-impl Tree {
-    /// What kind of share the tree lies on; none on a local disk, and where the system does not tell.
-    pub fn share(&self) -> Option<&'static str> {
-        system_share(self.root())
-    }
+/// What kind of share the directory `root` lies on; none on a local disk, and where the system does not tell.
+pub fn system_share(root: &std::path::Path) -> Option<&'static str> {
+    share_of(root)
 }
 
 #[cfg(target_os = "linux")]
-fn system_share(root: &std::path::Path) -> Option<&'static str> {
+fn share_of(root: &std::path::Path) -> Option<&'static str> {
     // The type's width differs from architecture to architecture; the numbers are those of 32 bits.
-    share_of(rustix::fs::statfs(root).ok()?.f_type as u32)
+    share_by_number(rustix::fs::statfs(root).ok()?.f_type as u32)
 }
 
 #[cfg(windows)]
-fn system_share(root: &std::path::Path) -> Option<&'static str> {
+fn share_of(root: &std::path::Path) -> Option<&'static str> {
     use std::path::{Component, Prefix};
     match root.components().next()? {
         Component::Prefix(prefix) => match prefix.kind() {
@@ -28,13 +24,13 @@ fn system_share(root: &std::path::Path) -> Option<&'static str> {
 }
 
 #[cfg(not(any(target_os = "linux", windows)))]
-fn system_share(_: &std::path::Path) -> Option<&'static str> {
+fn share_of(_: &std::path::Path) -> Option<&'static str> {
     None
 }
 
 /// File systems that go over a network, by the numbers of statfs(2).
 #[cfg(target_os = "linux")]
-fn share_of(magic: u32) -> Option<&'static str> {
+fn share_by_number(magic: u32) -> Option<&'static str> {
     match magic {
         0x6969 => Some("NFS"),
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
@@ -50,11 +46,11 @@ mod tests {
 
     #[test]
     fn shares_are_told_from_local_disks() {
-        assert_eq!(share_of(0x6969), Some("NFS"));
-        assert_eq!(share_of(0xfe53_4d42), Some("SMB"));
+        assert_eq!(share_by_number(0x6969), Some("NFS"));
+        assert_eq!(share_by_number(0xfe53_4d42), Some("SMB"));
         // ext4, tmpfs, btrfs
-        assert!([0xef53, 0x0102_1994, 0x9123_683e].iter().all(|magic| share_of(*magic).is_none()));
+        assert!([0xef53, 0x0102_1994, 0x9123_683e].iter().all(|magic| share_by_number(*magic).is_none()));
         let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(Tree::open(dir.path(), None).expect("a tree").share(), None);
+        assert_eq!(system_share(dir.path()), None);
     }
 }

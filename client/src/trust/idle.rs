@@ -14,6 +14,7 @@ impl Idle {
             Self::Halted => "halted",
             Self::BadBuild(_) => "bad_build",
             Self::FailedHere(_) => "failed_here",
+            Self::Held(_) => "held",
             Self::NotYetRolledOut { .. } => "not_yet",
             Self::Stale { .. } => "stale",
             Self::RootExpired { .. } => "root_expired",
@@ -34,6 +35,7 @@ impl fmt::Display for Idle {
             Self::FailedHere(build) => {
                 write!(f, "build {build} was taken back on this machine; it waits for a newer one")
             }
+            Self::Held(build) => write!(f, "build {build} is held here; `client hold --off` lets go of it"),
             Self::NotYetRolledOut { bucket, permille, .. } => {
                 write!(f, "this install is number {bucket} of 1000 in the roll-out, which has reached {permille}")
             }

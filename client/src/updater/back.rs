@@ -125,6 +125,35 @@ impl Updater {
         Ok(self.launch_state()?.skipped)
     }
 
+    /// The user wants no other build than the installed one, until [`Self::let_go`]. Gives that build.
+    ///
+    /// # Errors
+    /// Nothing is installed; the lock is held; what the system says.
+    pub fn hold(&self) -> Result<u64, Error> {
+        let lock = self.begin()?;
+        let build = self.required_record()?.release.release.build;
+        self.write_launch_state(&lock, &LaunchState { held: Some(build), ..self.launch_state()? })?;
+        Ok(build)
+    }
+
+    /// Ends a hold; does nothing where there is none.
+    ///
+    /// # Errors
+    /// The lock is held; what the system says.
+    pub fn let_go(&self) -> Result<(), Error> {
+        let lock = self.begin()?;
+        self.write_launch_state(&lock, &LaunchState { held: None, ..self.launch_state()? })
+    }
+
+    /// The build that is held, if it is the installed one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn held(&self) -> Result<Option<u64>, Error> {
+        let installed = self.installed_build()?;
+        Ok(self.launch_state()?.held.filter(|build| Some(*build) == installed))
+    }
+
     /// Before a commit over the build `installed`: decides which release the way back leads to afterwards. A build that was
     /// started and never confirmed is not one to go back to; any other is confirmed by the update over it.
     pub(super) fn open_way_back(&self, lock: &TreeLock, installed: Option<u64>) -> Result<(), Error> {

@@ -37,7 +37,7 @@ impl Updater {
         if installed.is_some() {
             self.remember_if_free(judgement.state)?;
         }
-        match self.unless_failed_here(judgement.verdict)? {
+        match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Offer(release) => {
                 let minimum_build = release.release.minimum_build;
                 Ok(Look { offered: Some(release.release), minimum_build, idle: None })
@@ -71,11 +71,7 @@ impl Updater {
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, facts, Goal::Update)?;
         *head = judgement.head;
-        let failed = self.launch_state()?.failed;
-        Ok(match judgement.verdict {
-            Verdict::Offer(release) if failed.contains(&release.release.build) => {
-                Ended::Idle(Idle::FailedHere(release.release.build))
-            }
+        Ok(match self.unless_kept_away(judgement.verdict, facts.map(|installed| installed.build))? {
             Verdict::Offer(release) => Ended::Offered(release.release.build, release.release.version),
             Verdict::Idle(idle) => Ended::Idle(idle),
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
@@ -91,6 +87,7 @@ impl Updater {
         let record = self.required_record()?;
         let created = CreatedDir::ensure(&config.tree)?;
         let other = Self::for_origin(config, &self.origin())?;
+        other.may_stage()?;
         let lock = other.begin()?;
         other.write_origin(&lock, &self.origin())?;
         created.keep();

@@ -90,15 +90,19 @@ impl Updater {
         consult(&self.facts(state, installed, goal), downloader, self.config.progress.as_ref())
     }
 
-    /// The verdict, if it does not lead to a build that failed here.
-    pub(super) fn unless_failed_here(&self, verdict: Verdict) -> Result<Verdict, Error> {
+    /// The verdict, if it does not lead to a build that failed here, or away from one that is held.
+    pub(super) fn unless_kept_away(&self, verdict: Verdict, installed: Option<u64>) -> Result<Verdict, Error> {
         let build = match &verdict {
             Verdict::Offer(release) => release.release.build,
             Verdict::Available(release) => release.build,
             Verdict::Idle(_) | Verdict::Need(_) => return Ok(verdict),
         };
-        let failed = self.launch_state()?.failed.contains(&build);
-        Ok(if failed { Verdict::Idle(Idle::FailedHere(build)) } else { verdict })
+        let launched = self.launch_state()?;
+        Ok(match installed {
+            Some(installed) if launched.held == Some(installed) => Verdict::Idle(Idle::Held(installed)),
+            _ if launched.failed.contains(&build) => Verdict::Idle(Idle::FailedHere(build)),
+            _ => verdict,
+        })
     }
 
     /// A published release by its build, verified by the release role.

@@ -71,6 +71,7 @@ fn every_rule_is_named_with_its_numbers() {
     expect(Ended::Idle(Idle::BelowFloor { offered: 5, floor: 8 }), "below_floor", &["Build 5 is below 8"]);
     expect(Ended::Idle(Idle::Halted), "halted", &["halted the channel"]);
     expect(Ended::Idle(Idle::BadBuild(9)), "bad_build", &["marked build 9 as bad", "waits for a newer"]);
+    expect(Ended::Idle(Idle::Held(5)), "held", &["holds build 5", "hold --off"]);
     expect(Ended::Idle(Idle::FailedHere(9)), "failed_here", &["Build 9 was installed here and taken back"]);
     let waits = |from| Idle::NotYetRolledOut { bucket: 431, permille: 100, from };
     let words = ["reached 100 of 1000", "has number 431", "reaches 432, at 1970-01-02T00:00:00Z"];

@@ -1,17 +1,22 @@
 //! What is fuzzed: one function a target, for `fuzz/` and for the test that replays the committed corpora.
 //!
-//! Each takes any bytes and panics where a promise is broken. Inputs begin with the lengths that a pack would declare, so
-//! that a fuzzer gets past them.
+//! Each takes any bytes and panics where a promise is broken. Inputs begin with the lengths that other files would declare,
+//! so that a fuzzer gets past them.
 
 // Each test file takes what it needs.
 #![allow(dead_code, unreachable_pub)]
+
+#[path = "fuzzed/documents.rs"]
+mod documents;
+#[path = "fuzzed/trees.rs"]
+pub mod trees;
 
 use std::io::{self, Cursor};
 
 use lamplighter_client::format::pack::codec::Algorithm;
 use lamplighter_client::format::pack::codec::{LZMA, STORED, StreamDecoder, ZSTD};
 use lamplighter_client::format::pack::wire::put_varint;
-use lamplighter_client::format::pack::{PLAIN, PackHeader, REFERENCES, Unit};
+use lamplighter_client::format::pack::{Content, DEFLATE, Edit, Entry, PLAIN, PackHeader, REFERENCES, Unit};
 use lamplighter_client::patch::UnitDecoder;
 use lamplighter_client::patch::references::alignment::{Alignment, Segment};
 use lamplighter_client::patch::references::extra::{Direction, transform};
@@ -20,16 +25,33 @@ use lamplighter_client::patch::references::operand::word_at;
 use lamplighter_client::patch::references::predict::{NewImage, Places, Predictor};
 use lamplighter_client::patch::references::scan::scan;
 
+pub use documents::{release_notes, signed_document, state_files, text_records};
+pub use trees::{journal, manifest, object_frame, objects_index, paths};
+
+/// Most rows of a base that is made for a header.
+const BASE_ROWS_MAX: usize = 200;
+
 /// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 17] = [
+    ("text_records", text_records),
+    ("signed_document", signed_document),
+    ("state_files", state_files),
+    ("release_notes", release_notes),
+    ("paths", paths),
+    ("manifest", manifest),
+    ("objects_index", objects_index),
+    ("object_frame", object_frame),
+    ("journal", journal),
     ("pack_header", pack_header),
+    ("pack_rebuild", pack_rebuild),
     ("zstd_stream", zstd_stream),
     ("lzma_stream", lzma_stream),
     ("plain_unit", plain_unit),
     ("references_unit", references_unit),
+    ("deflate_unit", deflate_unit),
     ("image_scan", image_scan),
 ];
 
@@ -55,7 +77,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// An input of [`plain_unit`] or [`references_unit`]: what is new's length, old, and the pieces of each block.
+/// An input of [`plain_unit`], [`references_unit`] or [`deflate_unit`]: what is new's length, old, and the pieces of each block.
 pub fn unit_input(new_length: usize, old: &[u8], blocks: &[Vec<Vec<u8>>]) -> Vec<u8> {
     let mut input = (new_length as u16).to_le_bytes().to_vec();
     for bytes in [old].into_iter().chain(blocks.iter().flatten().map(Vec::as_slice)) {
@@ -84,6 +106,43 @@ pub fn pack_header(data: &[u8]) {
         });
         assert_eq!(end, header.pack_bytes());
     }
+}
+
+/// A header is written as it was read, and makes of a base that has the rows it wants an error or a manifest that fits it.
+pub fn pack_rebuild(data: &[u8]) {
+    let Ok(header) = PackHeader::parse(data) else { return };
+    let written = header.to_bytes();
+    let again = PackHeader::parse(&written).expect("what was written");
+    assert_eq!((again.edits(), again.units(), again.blocks()), (header.edits(), header.units(), header.blocks()));
+    assert_eq!(again.to_bytes(), written);
+    let rows = base_rows(&header);
+    if rows > BASE_ROWS_MAX {
+        return;
+    }
+    let base = trees::rows_of((0..rows as u64).map(|row| (row % 8 != 1).then_some(row)));
+    if let Ok(rebuilt) = header.rebuild(&base) {
+        assert_eq!(rebuilt.origins.len(), rebuilt.manifest.rows().len());
+        assert_eq!(rebuilt.lengths.len(), header.units().len());
+        manifest(&rebuilt.manifest.to_bytes());
+    }
+}
+
+/// Rows a base manifest must have.
+fn base_rows(header: &PackHeader) -> usize {
+    let copied = |content: &Content| if let Content::Base { row } = content { row + 1 } else { 0 };
+    let (mut passed, mut named) = (0usize, 0);
+    for edit in header.edits() {
+        match edit {
+            Edit::Keep { rows } | Edit::Drop { rows } => passed = passed.saturating_add(*rows),
+            Edit::Change { content, .. } => {
+                passed = passed.saturating_add(1);
+                named = named.max(content.as_ref().map_or(0, copied));
+            }
+            Edit::Insert { entry: Entry::File { content, .. }, .. } => named = named.max(copied(content)),
+            Edit::Insert { .. } => {}
+        }
+    }
+    header.units().iter().flat_map(|unit| &unit.old_rows).fold(passed.max(named), |rows, row| rows.max(row + 1))
 }
 
 fn stream(codec: Algorithm, data: &[u8]) {
@@ -124,45 +183,52 @@ impl io::Write for Sink {
     }
 }
 
-fn unit(method: Algorithm, streams: usize, data: &[u8]) {
+/// Whether an input of a method decodes; `streams` are in the first block and in the others.
+pub fn decodes(method: Algorithm, streams: [usize; 2], data: &[u8]) -> bool {
     let mut input = Input(data);
     let new_length = input.number();
     let mut old = input.bytes();
     let mut payloads = Vec::new();
     while !input.0.is_empty() {
         let mut payload = Vec::new();
-        for _ in 0..streams {
+        for _ in 0..streams[payloads.len().min(1)] {
             let piece = input.bytes();
             put_varint(&mut payload, piece.len() as u64);
             payload.extend_from_slice(piece);
         }
         payloads.push(payload);
     }
+    let codecs = if streams[0] == streams[1] { streams[0] } else { streams[0] + streams[1] };
     let unit = Unit {
         method,
         parameters: Vec::new(),
-        codecs: vec![STORED; streams],
+        codecs: vec![STORED; codecs],
         blocks: 0..payloads.len(),
         old_rows: vec![0],
         new_rows: vec![0],
     };
     let scratch = Cursor::new(Vec::new());
-    let Ok(mut decoder) = UnitDecoder::new(&unit, old.len() as u64, new_length as u64, scratch) else { return };
+    let Ok(mut decoder) = UnitDecoder::new(&unit, old.len() as u64, new_length as u64, scratch) else { return false };
     let mut sink = Sink { left: new_length };
     let decoded = payloads.iter().try_for_each(|payload| decoder.block(payload, &mut old, &mut sink));
-    if decoded.and_then(|()| decoder.finish()).is_ok() {
-        assert_eq!(sink.left, 0);
-    }
+    let is_whole = decoded.and_then(|()| decoder.finish()).is_ok();
+    assert!(!is_whole || sink.left == 0);
+    is_whole
 }
 
 /// Any blocks of method 1 give an error or the declared length.
 pub fn plain_unit(data: &[u8]) {
-    unit(PLAIN, 4, data);
+    decodes(PLAIN, [4, 4], data);
 }
 
 /// Any blocks of method 2, on any old bytes, give an error or the declared length.
 pub fn references_unit(data: &[u8]) {
-    unit(REFERENCES, 7, data);
+    decodes(REFERENCES, [7, 7], data);
+}
+
+/// Any layout and blocks of method 3 give an error or the declared length.
+pub fn deflate_unit(data: &[u8]) {
+    decodes(DEFLATE, [1, 4], data);
 }
 
 /// Any bytes have images whose references lie within them, apart from each other, and can be predicted; extra bytes of

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::ConfigArgs;
 use crate::term::Term;
 
-/// The exit code where something expires soon.
+/// The exit code where something expires soon, or is odd and harms no client.
 const WARNING: u8 = 1;
 
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,11 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
 
 fn tell(checked: &Checked, term: &Term) {
     for finding in &checked.findings {
-        let word = if finding.is_warning { "soon" } else { "wrong" };
+        let word = match finding.is_warning {
+            true if finding.code.ends_with("-expires") => "soon",
+            true => "odd",
+            false => "wrong",
+        };
         let event = json!({
             "event": "finding", "level": if finding.is_warning { "warning" } else { "error" }, "code": finding.code,
             "name": finding.name, "text": finding.text,

@@ -307,3 +307,44 @@ fn keys_that_are_not_accepted_are_told_apart() {
     let signers = || Signers::load(Role::Channel, Some(dir.path())).expect("a key");
     assert!(signers().authorised(&gone, "beta").is_ok() && signers().authorised(&gone[..2], "stable").is_ok());
 }
+
+/// Two key files of one key, without and with a password, as bytes.
+fn key_files() -> [Vec<u8>; 2] {
+    let key = SecretKey::generate().expect("random bytes");
+    let protected = key.to_protected_file("password", Limits { operations: 1 << 15, memory_bytes: 1 << 24 });
+    [key.to_file(), protected.expect("memory")].map(|file| {
+        let line = file.lines().nth(1).expect("two lines");
+        BASE64_STANDARD.decode(line).expect("base64")
+    })
+}
+
+#[test]
+fn key_files_altered_anywhere_are_read_or_refused() {
+    for bytes in key_files() {
+        let last = bytes.len();
+        for at in 0..last {
+            for change in [1u8, 0x20, 0x80, 0xff] {
+                let mut altered = bytes.clone();
+                altered[at] ^= change;
+                let text = BASE64_STANDARD.encode(&altered);
+                // Only the salt, the limits and what they are for go unseen by a key without a password.
+                let opened = parse(&text, "k").is_ok();
+                assert!(!opened || (6..54).contains(&at), "byte {at}");
+            }
+            assert!(parse(&BASE64_STANDARD.encode(&bytes[..at]), "k").is_err());
+        }
+        let text = BASE64_STANDARD.encode(&bytes);
+        assert!((0..text.len()).all(|at| parse(&text[..at], "k").is_err()));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_taken_for_a_key_or_a_signature(text in "\\PC{0,400}", lines in "[ -~\n]{0,600}") {
+        for text in [&text, &lines] {
+            proptest::prop_assert!(parse(text, "k").is_err());
+            let _ = with_signatures(b"lamplighter-test,1\nend\n", text.as_bytes());
+            let _ = PublicKey::parse_file(text);
+        }
+    }
+}

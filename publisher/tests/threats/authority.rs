@@ -15,6 +15,7 @@ pub(crate) fn cases(table: &mut Table) {
     foreign(table);
     stolen_channel_key(table);
     rotations(table);
+    after_rotations(table);
     random_rotations(table);
 }
 
@@ -104,7 +105,8 @@ fn foreign(table: &mut Table) {
     });
     // What documents of one kind come to where another kind is expected; all are signed by every key.
     let all: &[u8] = &[ROOT, RELEASE, HEAD];
-    let kinds: [(&str, fn() -> Vec<u8>); 4] = [
+    type Kind = (&'static str, fn() -> Vec<u8>);
+    let kinds: [Kind; 4] = [
         ("root", || root(1, &[ROOT], &[RELEASE], &[HEAD]).to_body()),
         ("head", || Scene::new().head.to_body()),
         ("release", || Scene::new().release.to_body()),
@@ -216,6 +218,11 @@ fn rotations(table: &mut Table) {
         s.rotate(&[ROOT], |root| root.root.threshold = 2)
     });
     scene(table, row, "a threshold of zero", "E_DOCUMENT", |s| s.rotate(&[ROOT], |root| root.channel_threshold = 0));
+}
+
+/// What a rotation puts an end to, and what it does not.
+fn after_rotations(table: &mut Table) {
+    let row = "A14";
     scene(table, row, "a stolen release key is replaced: its releases are refused", "E_SIGNATURE", |s| {
         s.rotate(&[ROOT], |root| root.release.keys = publics(&[12]));
     });

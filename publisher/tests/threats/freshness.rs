@@ -13,6 +13,7 @@ pub(crate) fn cases(table: &mut Table) {
     lost_state(table);
     freezes(table);
     fast_forward(table);
+    fast_forward_of_builds(table);
     clocks(table);
     steering(table);
 }
@@ -178,6 +179,10 @@ fn fast_forward(table: &mut Table) {
     table.expect("A7", "sequence at its end, the key of another channel rotated", "E_OLDER_HEAD", {
         poisoned(Some(|s| s.rotate(&[ROOT], |root| root.channel.push(channel_key(34, "beta")))))
     });
+}
+
+/// The same with build numbers and times.
+fn fast_forward_of_builds(table: &mut Table) {
     let built = |rotate: fn(&mut Scene)| {
         move || {
             let mut scene = Scene::new();

@@ -218,6 +218,7 @@ fn name(idle: &Idle) -> &'static str {
         Idle::Halted => "halted",
         Idle::BadBuild(_) => "bad-build",
         Idle::FailedHere(_) => "failed-here",
+        Idle::Held(_) => "held",
         Idle::NotYetRolledOut { .. } => "not-yet",
         Idle::Stale { .. } => "stale",
         Idle::RootExpired { .. } => "root-expired",

@@ -45,10 +45,21 @@ pub(crate) enum Command {
     Confirm(TreeArgs),
     /// Go back to the last confirmed release, without the site.
     Rollback(TreeArgs),
+    /// Keep the installed version: nothing else is installed until `hold --off`.
+    Hold(Hold),
     /// Take the app away; files of yours stay.
     Uninstall(TreeArgs),
     /// Show what is installed and where it comes from.
     Status(TreeArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Let go of it.
+    #[arg(long)]
+    pub(crate) off: bool,
 }
 
 /// The tree a command works on.
@@ -60,6 +71,9 @@ pub(crate) struct TreeArgs {
     /// Keep the state here instead of in DIR/.lamplighter; on the same volume. (A macOS bundle's lies beside it.)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// Install, update and heal on a network share, too, where others may change what was verified.
+    #[arg(long)]
+    pub(crate) allow_network_share: bool,
 }
 
 /// Where a tree comes from and what it is.

@@ -40,6 +40,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Launch(args) => launch::run(args, output),
         Command::Confirm(args) => confirm(args, output),
         Command::Rollback(args) => rollback(args, output),
+        Command::Hold(args) => hold(args, output),
         Command::Uninstall(args) => uninstalled(output, &open(args, Network::default(), output)?),
         Command::Status(args) => status::run(args, output),
     }
@@ -57,6 +58,19 @@ fn rollback(tree: TreeArgs, output: &Output) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+fn hold(args: args::Hold, output: &Output) -> Result<Exit, Error> {
+    let updater = open(args.tree, Network::default(), output)?;
+    if args.off {
+        updater.let_go()?;
+        output.result("let_go", json!({}), "no build is held; the next update may install another");
+    } else {
+        let build = updater.hold()?;
+        let text = format!("build {build} is held: nothing else is installed until `client hold --off`");
+        output.result("held", json!({"build": build}), &text);
+    }
+    Ok(Exit::Done)
+}
+
 /// The configuration the flags give; Ctrl-C asks the work to stop at the next safe point.
 fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let cancel = Cancel::default();
@@ -65,7 +79,15 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
     let _ = ctrlc::set_handler(move || on_signal.cancel());
     let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
     let http = HttpOptions { proxy, ..HttpOptions::default() };
-    Config { state: tree.state, http, progress: output.progress(), cancel, ..Config::new(tree.tree) }
+    let allow_network_share = tree.allow_network_share;
+    Config {
+        state: tree.state,
+        http,
+        progress: output.progress(),
+        cancel,
+        allow_network_share,
+        ..Config::new(tree.tree)
+    }
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {

@@ -9,13 +9,15 @@ use crate::exit::Exit;
 use crate::output::Output;
 
 pub(super) fn run(args: TreeArgs, output: &Output) -> Result<Exit, Error> {
-    let status = open(args, Network::default(), output)?.status()?;
+    let updater = open(args, Network::default(), output)?;
+    let (status, held) = (updater.status()?, updater.held()?);
     let installed = status.installed.as_ref().map(|i| json!({"build": i.build, "version": i.version}));
     let fields = json!({
         "site": status.settings.site, "app": status.settings.app, "channel": status.settings.channel,
         "platform": status.settings.platform, "installed": installed, "unfinished": status.unfinished,
         "root_version": status.root_version, "root_expires": status.root_expires.to_string(),
         "last_issued": status.last_issued.map(|t| t.to_string()), "sequence": status.sequence,
+        "held": held,
     });
     let what = status.installed.map_or("nothing recorded".into(), |i| format!("{} (build {})", i.version, i.build));
     let mut text = format!(
@@ -29,6 +31,9 @@ pub(super) fn run(args: TreeArgs, output: &Output) -> Result<Exit, Error> {
     );
     if let (Some(issued), Some(sequence)) = (status.last_issued, status.sequence) {
         text.push_str(&format!("\nhead       {sequence}, issued {issued}"));
+    }
+    if held.is_some() {
+        text.push_str("\nthis build is held; `client hold --off` lets go of it");
     }
     if status.unfinished {
         text.push_str("\nan update was interrupted; the next command that changes the tree finishes or undoes it");

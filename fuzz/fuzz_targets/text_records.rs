@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../../client/tests/support/fuzzed.rs"]
+mod fuzzed;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::text_records(data));

@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""The client that ships, on a real disk that dies: killed at system calls, cut off from power, on a disk that fills up.
+
+usage: scripts/faults.py [--long] [--seed N] [kills] [power] [full]          (`make faults`; as root)
+
+A tree of build 1, with files of the user in it, is updated to build 2 again and again, and each time something happens:
+
+  kills   strace ends the client at the n-th call of a kind (write, fsync, rename, link, unlink ...), in an update by pack,
+          an update by objects, a heal and a rollback
+  power   the tree lies on an ext4 of its own in a loop device, which is shut down at a random moment without its log being
+          written (EXT4_IOC_SHUTDOWN), as if the power had gone; then it is mounted again
+  full    the tree lies on a tmpfs of every size from too small to large enough, in steps of 64 KiB; and on one that runs
+          out of inodes; and on one that turns read-only in the middle
+
+After each, the app is started through the launcher, without the site: the tree must be the old release or the new one,
+byte for byte, and everything the user wrote must be there. Then the update is run again and must finish. Prints what was
+tried; fails at the first tree that is anything else, and keeps it.
+"""
+
+import argparse
+import ctypes
+import fcntl
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import lab
+
+PLATFORM = "linux-x86_64"
+CALLS = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
+         "unlinkat", "mkdir", "mkdirat", "symlinkat", "fchmod"]
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2
+KILLED, DISK, NOTHING_TO_DO = 137, 7, 3
+MINE = {"mine.txt": b"of the user\n", "lib/plugins/own.so": b"a plugin\n", "readme.txt": b"edited by the user\n"}
+
+
+class World:
+    """Programs, a site with two builds, and a tree of the first with files of the user."""
+
+    def __init__(self, scratch, programs):
+        self.scratch, self.client = scratch, programs / "client"
+        self.site = lab.Site(scratch, programs)
+        self.builds = {1: scratch / "build-1", 2: scratch / "build-2"}
+        for number, directory in self.builds.items():
+            fill(directory, number)
+        self.template = scratch / "template"
+        config = scratch / "publisher.toml"
+        for number, directory in self.builds.items():
+            config.write_text(f'[platform.{PLATFORM}]\ndir = "{directory}"\nentry = "app"\nkeep = ["settings.ini"]\n')
+            lab.run(self.site.publisher, "build-release", "--site", self.site.path, "--app", lab.APP, "--channel", lab.CHANNEL,
+                    "--config", config, "--build", number, "--version", f"{number}.0", "--keys", self.site.keys,
+                    "--effort", "1", "--no-proof", env=self.site.env)
+            if number == 1:
+                lab.run(self.client, "install", "--site", self.site.path, "--root", self.site.root, "--app", lab.APP,
+                        "--channel", lab.CHANNEL, "--platform", PLATFORM, "--tree", self.template)
+        for name, content in MINE.items():
+            path = self.template / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.updated = scratch / "updated"
+        copy(self.template, self.updated)
+        self.update(self.updated)
+        # readme.txt changes in build 2, so the edited one is kept aside; everything else of the user stays where it is.
+        back = scratch / "back"
+        copy(self.template, back)
+        self.run("update", back)
+        self.run("rollback", back)
+        # Going back brings the released readme.txt; what the user had made of it stays aside.
+        self.expected = {1: [contents(self.template), contents(back)], 2: [contents(self.updated)]}
+        if self.expected[2][0]["readme.txt"] != (self.builds[2] / "readme.txt").read_bytes():
+            raise lab.LabError("the update did not replace readme.txt")
+        self.without_packs = scratch / "site-of-objects"
+        shutil.copytree(self.site.path, self.without_packs)
+        shutil.rmtree(self.without_packs / "packs")
+
+    def run(self, command, tree, *flags, codes=(0,), prefix=()):
+        return lab.run(*prefix, self.client, command, "--tree", tree, *flags, codes=codes)
+
+    def update(self, tree):
+        self.run("update", tree, codes=(0, NOTHING_TO_DO))
+
+    def recover_and_compare(self, tree, what):
+        """Starts the app offline; the tree must be one of the two releases, with everything of the user's."""
+        self.run("launch", tree, "--no-update", "--quiet")
+        found = contents(tree)
+        build = next((number for number, states in self.expected.items() if found in states), None)
+        if build is None:
+            all_states = [(n, state) for n, states in self.expected.items() for state in states]
+            differs = [(n, sorted(k for k in {*found, *e} if found.get(k) != e.get(k))) for n, e in all_states]
+            raise lab.LabError(f"{what}: the tree is neither release; it differs in {differs}; it is kept in {tree}")
+        self.require_kept(tree, what, edited_is_aside=found != self.expected[1][0])
+        return build
+
+    def require_kept(self, tree, what, edited_is_aside):
+        if edited_is_aside and MINE["readme.txt"] not in contents(tree / lab.STATE / "kept").values():
+            raise lab.LabError(f"{what}: the file the user edited is lost; the tree is kept in {tree}")
+
+    def finish(self, tree, what):
+        """The update goes through after all."""
+        self.update(tree)
+        if contents(tree) not in self.expected[2]:
+            raise lab.LabError(f"{what}: the next update did not make it right; it is kept in {tree}")
+        self.require_kept(tree, what, edited_is_aside=True)
+
+
+def fill(directory, build):
+    """Files that change, stay, come, go, move, turn into directories and back; links and empty directories."""
+    noise = random.Random(7)
+    big = bytearray(noise.randbytes(400_000))
+    for position in range(0, len(big), 50_000):
+        big[position : position + 8] = build.to_bytes(8, "little")
+    files = {
+        "app": f"#!/bin/sh\n# build {build}\nexit 0\n".encode(),
+        "big.bin": bytes(big),
+        "same.bin": noise.randbytes(100_000),
+        "readme.txt": f"about build {build}\n".encode(),
+        "settings.ini": f"default of build {build}\n".encode(),
+        f"only-{build}.txt": b"comes and goes\n",
+        "lib/plugins/first.so": random.Random(build).randbytes(5_000),
+        f"moved-{build}/thing": noise.randbytes(30_000),
+        "shape" if build == 1 else "shape/inside": b"a file, then a directory\n",
+        "form/inside" if build == 1 else "form": b"a directory, then a file\n",
+    }
+    for number in range(12):
+        files[f"data/{number}"] = f"{number}".encode() if number % 3 else f"{number} of build {build}".encode()
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (directory / "app").chmod(0o755)
+    (directory / "link").symlink_to("app" if build == 1 else "big.bin")
+    (directory / f"empty-{build}").mkdir()
+
+
+def copy(source, target):
+    lab.run("cp", "-a", source, target)
+
+
+def contents(tree):
+    """Every file, link and empty directory of a tree but the state: name → content."""
+    found = {}
+    if not tree.exists():
+        return found
+    for directory, names, files in os.walk(tree):
+        here = pathlib.Path(directory)
+        if lab.STATE in names:
+            names.remove(lab.STATE)
+        for name in files + [name for name in names if (here / name).is_symlink()]:
+            path = here / name
+            mode = b"" if path.is_symlink() else b"x" * os.access(path, os.X_OK) * bool(path.stat().st_mode & 0o100)
+            found[str(path.relative_to(tree))] = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() + mode
+        if not names and not files and here != tree:
+            found[f"{here.relative_to(tree)}/"] = b""
+    return found
+
+
+def counts(world, command, prepare):
+    """How often each kind of call is made by a run that nothing happens to."""
+    tree, log = world.scratch / "counted", world.scratch / "strace.txt"
+    prepare(tree)
+    trace = ["strace", "-f", "-qq", "-e", f"trace={','.join(CALLS)}", "-o", log]
+    world.run(*command(tree), prefix=trace)
+    shutil.rmtree(tree)
+    found = {}
+    for line in log.read_text(errors="replace").splitlines():
+        match = re.match(r"\d+ +(\w+)\(", line)
+        if match:
+            found[match[1]] = found.get(match[1], 0) + 1
+    return found
+
+
+def kills(world, long, _dice):
+    """Kills at every call, or in the short form at some spread evenly over each kind."""
+    template, updated = world.template, world.scratch / "confirmable"
+    # One that was not started yet, so that the way back is open.
+    copy(template, updated)
+    world.run("update", updated)
+    damaged = world.scratch / "damaged"
+    copy(world.updated, damaged)
+    (damaged / "big.bin").write_bytes(b"damaged")
+    (damaged / "data/0").unlink()
+    objects = ("--from", str(world.without_packs))
+    scenarios = {
+        "update by pack": (template, lambda tree: ("update", tree)),
+        "update by objects": (template, lambda tree: ("update", tree, *objects)),
+        "heal": (damaged, lambda tree: ("heal", tree)),
+        "rollback": (updated, lambda tree: ("rollback", tree)),
+    }
+    total = recovered_old = 0
+    for name, (start, command) in scenarios.items():
+        calls = counts(world, command, lambda tree, start=start: copy(start, tree))
+        # A log line of ours is written, too; what matters is that every call of the tree's is among them.
+        for call, count in sorted(calls.items()):
+            step = 1 if long else max(1, count // 3)
+            for number in range(1, count + 1, step):
+                tree = world.scratch / "tree"
+                copy(start, tree)
+                what = f"{name}, killed at {call} {number} of {count}"
+                inject = f"inject={call}:signal=KILL:when={number}"
+                strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+                world.run(*command(tree), codes=None, prefix=strace)
+                if name == "heal":
+                    # A damaged tree is healed, not launched; that it recovers is seen by healing it again.
+                    world.run("heal", tree, codes=(0, NOTHING_TO_DO))
+                    if contents(tree) not in world.expected[2]:
+                        raise lab.LabError(f"{what}: not healed; it is kept in {tree}")
+                else:
+                    recovered_old += world.recover_and_compare(tree, what) == 1
+                    if name != "rollback":
+                        world.finish(tree, what)
+                shutil.rmtree(tree)
+                total += 1
+        print(f"kills: {name}: {sum(calls.values())} calls of {len(calls)} kinds", flush=True)
+    print(f"kills: {total} kills, {recovered_old} came back as the old release; no tree in between, nothing of the user lost")
+
+
+class Loop:
+    """An ext4 of its own."""
+
+    def __init__(self, scratch):
+        self.image, self.at = scratch / "disk.img", scratch / "disk"
+        self.at.mkdir()
+        lab.run("truncate", "-s", "64m", self.image)
+        lab.run(lab.find_tool("mkfs.ext4"), "-qF", self.image)
+        self.mount()
+
+    def mount(self):
+        lab.run("mount", "-o", "loop", self.image, self.at)
+
+    def umount(self):
+        for _ in range(50):
+            if lab.run("umount", self.at, codes=None).code == 0:
+                return
+            time.sleep(0.1)
+        lab.run("umount", self.at)
+
+    def cut(self):
+        """From here on nothing reaches the disk, not even the log."""
+        directory = os.open(self.at, os.O_RDONLY)
+        try:
+            fcntl.ioctl(directory, EXT4_IOC_SHUTDOWN, bytes(ctypes.c_uint32(NO_LOG_FLUSH)))
+        finally:
+            os.close(directory)
+
+
+def power(world, long, dice):
+    """The power goes at random moments of an update; sometimes once more while it recovers."""
+    loop = Loop(world.scratch)
+    tree = loop.at / "tree"
+    started = time.monotonic()
+    copy(world.template, tree)
+    lab.run("sync")
+    started = time.monotonic()
+    world.update(tree)
+    whole_s = time.monotonic() - started
+    lab.run("rm", "-rf", tree)
+    found = {1: 0, 2: 0}
+    cycles = 2000 if long else 200
+    for cycle in range(cycles):
+        copy(world.template, tree)
+        lab.run("sync", "-f", loop.at)
+        program = subprocess.Popen([world.client, "update", "--tree", tree], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(dice.random() * whole_s * 1.1)
+        loop.cut()
+        program.kill()
+        program.wait()
+        loop.umount()
+        loop.mount()
+        what = f"power, cycle {cycle}"
+        if dice.random() < 0.3:
+            again = subprocess.Popen([world.client, "launch", "--tree", tree, "--no-update"], stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+            time.sleep(dice.random() * 0.05)
+            loop.cut()
+            again.kill()
+            again.wait()
+            loop.umount()
+            loop.mount()
+        found[world.recover_and_compare(tree, what)] += 1
+        if cycle % 10 == 0:
+            world.finish(tree, what)
+        lab.run("rm", "-rf", tree)
+    loop.umount()
+    print(f"power: {cycles} cuts, after which {found[1]} trees were the old release and {found[2]} the new one")
+    if not all(found.values()):
+        raise lab.LabError("power: all cuts came to the same, so they were not in the middle")
+
+
+def full(world, long, dice):
+    """Disks of every size, disks without inodes, disks that turn read-only."""
+    at = world.scratch / "small"
+    at.mkdir()
+    tree = at / "tree"
+    step = 64 << 10
+
+    def on_tmpfs(options, happens):
+        lab.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", at)
+        try:
+            copy(world.template, tree)
+            happens()
+        finally:
+            lab.run("umount", "-l", at)
+
+    def too_small():
+        done = world.run("update", tree, codes=(0, DISK))
+        results.append(done.code)
+        build = world.recover_and_compare(tree, f"{what}: {done.stderr.strip()}")
+        if build != (2 if done.code == 0 else 1):
+            raise lab.LabError(f"{what}: exit code {done.code} and build {build}")
+        lab.run("mount", "-o", "remount,size=64m,nr_inodes=100000", at)
+        world.finish(tree, what)
+
+    used = sum(path.lstat().st_size for path in world.template.rglob("*")) + (256 << 10)
+    results, size, enough = [], used // step * step, 0
+    while enough < 3:
+        what = f"a disk of {size >> 10} KiB"
+        on_tmpfs(f"size={size}", too_small)
+        enough = enough + 1 if results[-1] == 0 else 0
+        size += step
+    print(f"full: {len(results)} sizes in steps of 64 KiB, {results.count(DISK)} too small: told, and nothing changed")
+    files = sum(1 for _ in world.template.rglob("*"))
+    results, enough, inodes = [], 0, files + 4
+    while enough < 3:
+        what = f"a disk of {inodes} inodes"
+        on_tmpfs(f"size=64m,nr_inodes={inodes}", too_small)
+        enough = enough + 1 if results[-1] == 0 else 0
+        inodes += 1 if long else 4
+    print(f"full: {len(results)} numbers of inodes, {results.count(DISK)} too few: told, and nothing changed")
+    turned = 0
+    for number in range(300 if long else 40):
+        what = f"a disk that turns read-only, {number}"
+
+        def read_only():
+            nonlocal turned
+            program = subprocess.Popen([world.client, "update", "--tree", tree], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(dice.random() * 0.15)
+            while lab.run("mount", "-o", "remount,ro", at, codes=None).code and program.poll() is None:
+                pass
+            turned += program.wait() == DISK
+            lab.run("mount", "-o", "remount,rw", at)
+            world.recover_and_compare(tree, what)
+            world.finish(tree, what)
+
+        on_tmpfs("size=64m", read_only)
+    print(f"full: a disk that turned read-only stopped {turned} updates; each was finished later")
+
+
+FAULTS = {"kills": kills, "power": power, "full": full}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Kills, power cuts and full disks, for real.")
+    parser.add_argument("--long", action="store_true", help="every call, and ten times as many power cuts")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments that are chosen by chance")
+    parser.add_argument("--programs", type=pathlib.Path, help="directory of publisher and client, instead of the release build")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(FAULTS))
+    arguments = parser.parse_args()
+    if os.geteuid():
+        raise lab.LabError("disks are mounted here, which only root may do")
+    for name in arguments.faults or FAULTS:
+        scratch = pathlib.Path(tempfile.mkdtemp(prefix="lamplighter-faults-"))
+        world = World(scratch, arguments.programs or lab.binaries())
+        FAULTS[name](world, arguments.long, random.Random(arguments.seed))
+        shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except lab.LabError as error:
+        sys.exit(f"faults: {error}")
