@@ -1,7 +1,7 @@
 //! Passwords of secret keys: what is derived from one, and where one comes from.
 //!
 //! The derivation is scrypt with r = 8 and N and p chosen from two limits as libsodium's `pickparams` does it. The stock
-//! program's limits are [`Limits::STOCK`]: N = 2²⁰, p = 1, one GiB of memory, a second or more. A key file names its own
+//! program's limits are `Limits::STOCK`: N = 2²⁰, p = 1, one GiB of memory, a second or more. A key file names its own
 //! limits, and may be hostile: more than the stock program ever asks for is refused before any memory is taken.
 
 use std::path::Path;
