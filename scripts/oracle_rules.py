@@ -9,7 +9,7 @@ disagreement. `AGREED` steps and each difference are counted by name.
 | --- | --- | --- | --- |
 | `walk` | roots are asked for only if the head is unproved under the newest known one, names a newer one, that root has expired, a week has passed, or the last walk lies ahead | always | python-tuf is given what this rule asks for; the number of requests must be ours |
 | `trusted time` | never before the client was built, nor before the `issued` of the last head and of this one | the clock | python-tuf is given that time; counted where the clock gives another stage |
-| `rotation` | any change of the channel's keys forgets its last head, any change of the release keys the highest build | only one under which the old document no longer verifies | the role differs from the one the memory was made under; without that memory the stages must be the same |
+| `rotation` | any change of the channel's keys forgets its last head, any change of the release keys the highest build | only one under which the old document no longer verifies | the role changed at some step since the memory was made; without that memory the stages must be the same |
 | `double signature` | counts once | makes the document malformed | a signer stands twice; with it once the stages must be the same |
 | `equivocation` | two bodies with one sequence are refused | the one at hand is used on | known sequence, other content |
 | `issued` | a later sequence issued earlier is refused | no such field | exactly that |
@@ -125,10 +125,13 @@ class Comparer:
             raise Disagreement(f"ours {ours['verdict']} {ours['code']} {ours['document']}, theirs {theirs}")
 
     def rotated(self, chain, role):
-        """Whether a role has changed since the memory was made."""
-        versions = {self.history["roots"][index]["version"]: self.history["roots"][index] for index in chain}
-        then = versions.get(self.memory.root)
-        return then is not None and then[role] != self.history["roots"][chain[-1]][role]
+        """Whether a role has changed since the memory was made, be it there and back."""
+        roots = [self.history["roots"][index] for index in chain]
+        versions = [root["version"] for root in roots]
+        if self.memory.root not in versions:
+            return False
+        since = roots[versions.index(self.memory.root) :]
+        return any(before[role] != after[role] for before, after in zip(since, since[1:]))
 
     def known(self, chain):
         return None if self.rotated(chain, "channel") else self.memory.head
