@@ -189,7 +189,8 @@ fn a_cancel_is_noticed_while_the_network_is_silent() {
     let (length, digest) = signed(&bytes);
     for fault in [Fault::StallBeforeHead, Fault::StallAfter(50_000)] {
         server.script(NAME, [fault]);
-        let options = HttpOptions { stall_timeout: Duration::from_secs(30), ..quick_options() };
+        let silence = Duration::from_secs(30);
+        let options = HttpOptions { stall_timeout: silence, ..quick_options() };
         let setting = Setting::with(&[&server], &options);
         let cancel = setting.cancel.clone();
         let began = Instant::now();
@@ -201,7 +202,7 @@ fn a_cancel_is_noticed_while_the_network_is_silent() {
             let error = setting.downloader.exact(NAME, length, &digest).unwrap_err();
             assert_eq!(error.code(), "cancelled");
         });
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < silence, "only the stall ended it");
     }
 }
 

@@ -162,6 +162,24 @@ fn one_update(world: &World, loot: &Arc<Loot>, score: &Score, seed: u64) {
     panic!("seed {seed}: not updated in the end");
 }
 
+/// Calls `work` with each number below `end`.
+fn in_four_threads(end: u64, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        return;
+                    }
+                    work(number);
+                }
+            });
+        }
+    });
+}
+
 fn names(found: &BTreeMap<String, Vec<u8>>) -> Vec<&String> {
     found.keys().collect()
 }
@@ -169,20 +187,8 @@ fn names(found: &BTreeMap<String, Vec<u8>>) -> Vec<&String> {
 #[test]
 fn who_sits_in_between_gets_no_wrong_byte_installed_and_cannot_stop_an_update_for_good() {
     let (world, loot) = three_releases();
-    let (loot, score, next) = (Arc::new(loot), Score::default(), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= UPDATES {
-                        return;
-                    }
-                    one_update(&world, &loot, &score, seed);
-                }
-            });
-        }
-    });
+    let (loot, score) = (Arc::new(loot), Score::default());
+    in_four_threads(UPDATES, |seed| one_update(&world, &loot, &score, seed));
     let [under_attack, refused, altered] =
         [&score.under_attack, &score.refused, &*score.altered_answers].map(|n| n.load(Ordering::Relaxed));
     let at_work = altered > 2 * UPDATES && refused > UPDATES / 10 && under_attack > UPDATES / 2;
@@ -253,20 +259,8 @@ fn one_update_on_a_bad_line(
 fn of_a_thousand_updates_with_one_answer_in_a_hundred_altered_all_succeed_and_none_has_a_wrong_byte() {
     let (world, loot) = three_releases();
     let released: Vec<_> = (1..=3).map(|build| contents(&world.path(&format!("input-{build}")))).collect();
-    let (loot, rare, next) = (Arc::new(loot), Rare::default(), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= UPDATES_ON_A_BAD_LINE {
-                        return;
-                    }
-                    one_update_on_a_bad_line(&world, &loot, &released, &rare, n);
-                }
-            });
-        }
-    });
+    let (loot, rare) = (Arc::new(loot), Rare::default());
+    in_four_threads(UPDATES_ON_A_BAD_LINE, |n| one_update_on_a_bad_line(&world, &loot, &released, &rare, n));
     let [second, third] = rare.again.each_ref();
     let [answers, altered, touched, second, third] =
         [&rare.answers, &*rare.altered, &rare.touched, second, third].map(|n| n.load(Ordering::Relaxed));

@@ -6,6 +6,7 @@ mod press;
 mod world;
 
 use std::fs;
+use std::sync::LazyLock;
 
 use lamplighter_client::format::head::Head;
 use lamplighter_client::format::signed::SignedDocument;
@@ -158,7 +159,9 @@ fn mirrors_are_named_by_the_head_and_stay_until_something_else_is_said() {
 
 /// The publisher at a time of its own: days from now.
 fn at(press: &Press, days: i64, args: &[&str]) -> press::Said {
-    let seconds = Time::now().seconds() + days * DAY;
+    // Read once: two commands of one day are at the same second, however slow the machine is.
+    static TODAY: LazyLock<i64> = LazyLock::new(|| Time::now().seconds());
+    let seconds = *TODAY + days * DAY;
     press.command().args(args).env("SOURCE_DATE_EPOCH", seconds.to_string()).output().expect("it runs").into()
 }
 

@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
 
+#[path = "support/signing.rs"]
+mod signing;
 #[path = "support/world.rs"]
 mod world;
 
@@ -16,42 +18,27 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use lamplighter_client::download::{RetryPolicy, SystemTiming, Timing};
+use lamplighter_client::download::{JumpingTiming, RetryPolicy};
 use lamplighter_client::error::Error;
 use lamplighter_client::format::document::FileRef;
 use lamplighter_client::format::release::Release;
 use lamplighter_client::format::root::Root;
 use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::updater::{CheckOutcome, Config, Origin, Outcome, Updater};
-use lamplighter_publisher::sign::{Role, Signers};
+use lamplighter_publisher::sign::Role;
 
-use world::{APP, PLATFORM, World, contents, done, noise, text};
+use signing::{HEAD, sign};
+use world::{APP, PLATFORM, World, contents, copy, done, noise, text};
 
-const HEAD: &str = "channels/stable.head";
 /// What is done to a byte, one after the other: the lowest bit, the bit of upper and lower case, all bits.
 const CHANGES: [u8; 3] = [0x01, 0x20, 0xff];
-
-/// Waits pass at once.
-#[derive(Default)]
-struct Hasty(SystemTiming);
-
-impl Timing for Hasty {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-    fn pause(&self, _: Duration) {}
-    fn chance_per_mille(&self) -> u32 {
-        0
-    }
-}
 
 fn hasty(config: Config) -> Config {
     let retry = RetryPolicy {
         tries_max: 1,
         document_tries_max: 1,
-        timing: Arc::new(Hasty::default()),
+        timing: Arc::new(JumpingTiming::default()),
         ..RetryPolicy::default()
     };
     Config { retry, ..config }
@@ -80,8 +67,7 @@ fn rotate_root(world: &World) {
     let first = fs::read(world.site().join("root/1.root")).expect("a root");
     let first = Root::parse(&SignedDocument::split(&first, 1 << 16).expect("signed").body).expect("a root");
     let second = Root { version: 2, ..first };
-    let signers = Signers::load(Role::Root, Some(&world.path("keys"))).expect("the root's key");
-    let bytes = signers.sign(second.to_body(), "root/2.root", second.issued).expect("signed").to_bytes();
+    let bytes = sign(world, Role::Root, second.to_body());
     fs::write(world.site().join("root/2.root"), bytes).expect("written");
 }
 
@@ -115,20 +101,6 @@ fn copy_of(world: &World) -> World {
     let moved = fs::read_to_string(&settings).expect("settings").replace(&text(&world.site()), &text(&own.site()));
     fs::write(&settings, moved).expect("written");
     own
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("readable");
-        let to = to.join(entry.path().strip_prefix(from).expect("below"));
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(to).expect("made");
-        } else if entry.file_type().is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(entry.path()).expect("a link"), to).expect("linked");
-        } else {
-            fs::copy(entry.path(), to).expect("copied");
-        }
-    }
 }
 
 /// What one change of one byte came to.

@@ -5,8 +5,6 @@ mod linker;
 #[path = "support/unit.rs"]
 mod unit;
 
-use std::time::{Duration, Instant};
-
 use linker::program::{Dice, Program};
 use linker::{FORMATS, Format, Machine, Signature, link};
 use proptest::prelude::*;
@@ -22,7 +20,7 @@ fn pair(format: Format) -> (Vec<u8>, Vec<u8>) {
     (link(&old, format).bytes, link(&old.edited(&mut dice, 2), format).bytes)
 }
 
-/// Makes and applies a patch of what `change` does to old, to new and to both, each within a second or two.
+/// Makes and applies a patch of what `change` does to old, to new and to both.
 fn prove_changed(name: &str, (old, new): &(Vec<u8>, Vec<u8>), change: impl Fn(&mut Vec<u8>)) {
     let changed = |bytes: &Vec<u8>| {
         let mut bytes = bytes.clone();
@@ -30,13 +28,11 @@ fn prove_changed(name: &str, (old, new): &(Vec<u8>, Vec<u8>), change: impl Fn(&m
         bytes
     };
     for (old, new) in [(changed(old), new.clone()), (old.clone(), changed(new)), (changed(old), changed(new))] {
-        let start = Instant::now();
         let patch = unit::diff(&old, &new, 1);
         match patch.apply(&old, new.len()) {
             Ok(made) => assert!(made == new, "{name}: the new bytes differ"),
             Err(error) => panic!("{name}: {error}"),
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
     }
 }
 

@@ -152,6 +152,8 @@ pub fn copy(from: &Path, to: &Path) {
         let to = to.join(entry.path().strip_prefix(from).expect("below"));
         if entry.file_type().is_dir() {
             fs::create_dir_all(to).expect("made");
+        } else if entry.file_type().is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path()).expect("a link"), to).expect("linked");
         } else {
             fs::copy(entry.path(), to).expect("copied");
         }
