@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lamplighter_client::format::digest::ContentDigest;
+use lamplighter_client::format::digest::{Blake3, ContentDigest};
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
 use lamplighter_client::format::path::{LinkDestination, RelPath};
 use lamplighter_client::progress::{Cancel, Silent};
@@ -28,6 +28,16 @@ pub(crate) enum Item {
 }
 
 use Item::{Dir, File, Link, Program};
+
+impl Item {
+    /// What a file holds.
+    pub(crate) fn text(self) -> Option<&'static str> {
+        match self {
+            File(text) | Program(text) => Some(text),
+            Link(_) | Dir => None,
+        }
+    }
+}
 
 /// What of a release can be there: links need a right on Windows that a user does not have, and wine makes none at all.
 fn possible(mut release: Release) -> Release {
@@ -125,7 +135,7 @@ pub(crate) fn manifest(release: &Release) -> Manifest {
 
 pub(crate) fn record(release: &Release) -> Record {
     let manifest = manifest(release).to_bytes();
-    Record { release: format!("release of {} bytes", manifest.len()).into_bytes(), manifest }
+    Record { release: format!("release of {}", Blake3::of(&manifest)).into_bytes(), manifest }
 }
 
 #[cfg(unix)]
