@@ -2,6 +2,7 @@
 //!
 //! Not on Windows: the disk is a model with the rules of Unix, modes among them, and no call reaches the system.
 #![cfg(not(windows))]
+#![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
 
 #[path = "support/explorer.rs"]
 mod explorer;
@@ -61,8 +62,10 @@ fn told(explored: &Explored) -> String {
     )
 }
 
-/// Flushes by what they are for, and whether a promise rests on them.
-const FLUSHES: &[(&str, bool, fn(&Flush) -> bool)] = &[
+/// What a flush is for, whether a promise rests on it, and whether a flush is such a one.
+type Purpose = (&'static str, bool, fn(&Flush) -> bool);
+
+const FLUSHES: &[Purpose] = &[
     ("the journal's content", true, |flush| flush.call == "sync" && is_state(flush, "journal.tmp")),
     ("staged contents", true, |flush| flush.call != "sync_dir" && is_state(flush, "staging")),
     // Without it fewer updates go forward after a cut, but none goes wrong.

@@ -8,6 +8,9 @@ use crate::tree_model::{Disk, Machine};
 
 use Item::{Dir, File, Link, Program};
 
+/// What is done to a tree.
+type Change = Box<dyn Fn(&Tree) -> Result<(), TreeError> + Send + Sync>;
+
 /// One change, from a disk on which everything is durable.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -16,7 +19,7 @@ pub(crate) struct Scenario {
     pub(crate) new: Release,
     /// What the user wrote: path and content. Every content must exist for ever.
     pub(crate) user: &'static [(&'static str, &'static str)],
-    pub(crate) change: Box<dyn Fn(&Tree) -> Result<(), TreeError> + Send + Sync>,
+    pub(crate) change: Change,
     pub(crate) way_back: WayBack,
 }
 

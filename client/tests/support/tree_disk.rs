@@ -63,16 +63,6 @@ impl Disk {
         Self { nodes, next: 3, lax, has_links: true }
     }
 
-    /// Places whose names changed since they were flushed, and files with content that was not flushed.
-    pub(crate) fn loose(&self) -> usize {
-        let loose = |node: &Node| match node {
-            Node::File { live, durable, .. } => usize::from(live != durable),
-            Node::Link(_) => 0,
-            Node::Dir { history, .. } => history.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(),
-        };
-        self.nodes.values().map(loose).sum()
-    }
-
     /// What the disk holds after the power went, `chance` choosing for each loose thing.
     pub(crate) fn after_power_cut(&self, chance: &mut dyn Chance) -> Self {
         let (mut disk, lax) = (self.clone(), self.lax);
