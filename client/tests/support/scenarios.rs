@@ -1,9 +1,9 @@
 //! Changes of a tree, each small enough that everything a power cut may leave can be tried, and one with everything in it.
 
 use lamplighter_client::tree::fs::Base;
-use lamplighter_client::tree::{Before, Op, Transaction, Tree, TreeError};
+use lamplighter_client::tree::{Tree, TreeError};
 
-use crate::tree::{Item, Release, USER, manifest, new_release, old_release, record, update};
+use crate::tree::{Item, Release, USER, go_back, new_release, old_release, record, update};
 use crate::tree_model::{Disk, Machine};
 
 use Item::{Dir, File, Link, Program};
@@ -92,33 +92,9 @@ fn a_rollback() -> Scenario {
     let tree = Tree::with_fs(machine.fs(), "/tree".as_ref(), "/state".as_ref());
     update(&tree, &old, &new).expect("an update");
     let (from, to) = (new.clone(), old.clone());
-    let change = Box::new(move |tree: &Tree| go_back(tree, &from, &to));
+    let change = Box::new(move |tree: &Tree| go_back(tree, &from, &to).map(drop));
     let disk = machine.disk().flushed();
     Scenario { name: "rollback", disk, old: new, new: old, user: &[], change, way_back: WayBack::Closed }
-}
-
-fn go_back(tree: &Tree, from: &Release, to: &Release) -> Result<(), TreeError> {
-    let lock = tree.lock(std::time::Duration::ZERO)?;
-    lock.recover()?;
-    let staging = lock.staging("back")?;
-    let (there, wanted) = (manifest(from), manifest(to));
-    let mut ops = Vec::new();
-    for row in wanted.rows() {
-        let before = there.find(&row.path).map(|(_, row)| row.clone());
-        if before.as_ref() == Some(row) {
-            continue;
-        }
-        let (staged, path) = (ops.len(), row.path.clone());
-        assert!(staging.take_previous(staged, &row.digest)?, "{path} is kept for the way back");
-        let before = before.map_or(Before::Absent, Before::Listed);
-        let executable = matches!(row.kind, lamplighter_client::format::manifest::Kind::File { executable: true });
-        ops.push(Op::Put { path, before, staged, digest: row.digest, executable });
-    }
-    for row in there.rows().iter().filter(|row| wanted.find(&row.path).is_none()) {
-        ops.push(Op::Remove { path: row.path.clone(), before: Before::Listed(row.clone()) });
-    }
-    let transaction = Transaction { from: Some(record(from)), to: record(to), ops, staging };
-    lock.commit(transaction, &lamplighter_client::progress::Silent).map(drop)
 }
 
 /// A file that is missing and one with other content come back; what was there instead is kept.
