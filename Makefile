@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -44,9 +44,14 @@ embed-windows: setup-embed setup-windows
 screens: setup-screens
 	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
 
-## The client that ships: killed at system calls, cut off from power, on full disks. As root; `LONG=1`: every call, 2,000 cuts.
+## The client that ships: killed at system calls, failing ones, cut off from power, on full disks. As root; `LONG=1`: every call,
+## 2,000 cuts.
 faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
+
+## A giant file is updated: disk and memory it takes. `GIB=20`: the size games have; hours.
+giant: setup-compare release
+	$(PYTHON) scripts/giant.py $(if $(GIB),--gib $(GIB))
 
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint
