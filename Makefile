@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant scoreboard embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -52,6 +52,11 @@ faults: setup-compare release
 ## A giant file is updated: disk and memory it takes. `GIB=20`: the size games have; hours.
 giant: setup-compare release
 	$(PYTHON) scripts/giant.py $(if $(GIB),--gib $(GIB))
+
+## What was tried against the client and what came of it, as one table, from runs of all of it: half an hour, as root.
+## `RECORD=1` keeps it in docs/scoreboard.md.
+scoreboard: setup-test setup-compare release
+	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record)
 
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
 
+#[path = "support/scoreboard.rs"]
+mod scoreboard;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]
 mod tree;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::{CommitReport, Record, Recovery, Tree, TreeError};
+use serde_json::json;
 use tree::{Site, USER, go_back, new_release, old_release, recover, shown, update};
 use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING, REFUSALS};
 
@@ -178,6 +181,7 @@ fn is_long() -> bool {
 
 #[test]
 fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
+    let mut deaths = 0;
     for case in &CASES {
         let ends = case.ends();
         let (mut forward, mut back) = (0, 0);
@@ -185,6 +189,7 @@ fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
             let site = (case.prepare)();
             let stamps = site.stamps();
             let died = (case.change)(&faulty(&site, &Control::at(k, Fault::Die)));
+            deaths += 1;
             let context = format!("{}, died at {k}", case.name);
             let recovered = restart(&site).unwrap_or_else(|e| panic!("{context}: {e}"));
             let is_new = assert_whole(&site, &ends, &stamps, &format!("{context} with {died:?}, {recovered:?}"));
@@ -206,6 +211,7 @@ fn dying_at_any_call_leaves_the_old_tree_or_the_new_one() {
         println!("{}: {forward} forward, {back} back of {}", case.name, ends.changes);
         assert!(forward > 10 / STRIDE, "{}: {forward} forward, {back} back of {}", case.name, ends.changes);
     }
+    scoreboard::note("deaths", json!({ "deaths": deaths, "mixed_trees_or_lost_files": 0 }));
 }
 
 /// Numbers of a second call for the case number `k`: early, in the middle and late, others for each.
@@ -243,6 +249,7 @@ fn dying_again_during_recovery_changes_nothing_about_it() {
 
 #[test]
 fn a_failing_call_rolls_back_or_does_not_matter() {
+    let mut failing = 0;
     for case in &CASES {
         let ends = case.ends();
         let (mut failed, mut rolled_back) = (0, 0);
@@ -255,6 +262,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
                 let stamps = site.stamps();
                 let result = (case.change)(&faulty(&site, &Control::at(k, Fault::FailAny(refusal))));
                 failed += usize::from(result.is_err());
+                failing += 1;
                 let context = format!("{}, {refusal:?} at {k}: {result:?}", case.name);
                 let in_flight = site.tree().is_in_transaction().expect("readable");
                 match &result {
@@ -275,6 +283,7 @@ fn a_failing_call_rolls_back_or_does_not_matter() {
         println!("{}: {failed} failed, {rolled_back} of them rolled back, of {}", case.name, ends.calls);
         assert!(rolled_back > 10 / STRIDE, "{}: {rolled_back}", case.name);
     }
+    scoreboard::note("failing-calls", json!({ "failing_calls": failing, "mixed_trees_or_lost_files": 0 }));
 }
 
 #[test]

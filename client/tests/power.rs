@@ -22,6 +22,7 @@ use explorer::{Explored, Reach, alone, explore, in_two_threads, power_cuts};
 use lamplighter_client::tree::Recovery;
 use lamplighter_client::tree::fs::Base;
 use scenarios::{Scenario, install, lived_in, small};
+use serde_json::json;
 use tree::{Item, Release, recover, update};
 use tree_model::{Disk, Flush, Forgets, Machine};
 
@@ -42,14 +43,10 @@ fn a_power_cut_anywhere_leaves_the_old_tree_or_the_new_one() {
         explored.add(one);
     }
     println!("together: {}", told(&explored));
-    scoreboard::note(
-        "power-cuts",
-        &[
-            ("cuts", explored.cuts),
-            ("distinct_disks", explored.disks),
-            ("mixed_trees_or_lost_files", explored.violations.len()),
-        ],
-    );
+    let violations = explored.violations.len();
+    let figures =
+        json!({ "cuts": explored.cuts, "distinct_disks": explored.disks, "mixed_trees_or_lost_files": violations });
+    scoreboard::note("power-cuts", figures);
     assert!(explored.violations.is_empty(), "{}", explored.violations.join("\n"));
     assert!(explored.disks > 100_000, "{}", explored.disks);
 }

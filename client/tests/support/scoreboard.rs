@@ -3,10 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-/// Writes `figures` to `target/scoreboard/<name>.json`. That it cannot does not fail a test: they are for reading.
-pub(crate) fn note(name: &str, figures: &[(&str, usize)]) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/scoreboard");
-    let cells: Vec<String> = figures.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
-    let text = format!("{{\"name\": \"{name}\", {}}}\n", cells.join(", "));
-    let _ = fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(format!("{name}.json")), text));
+use serde_json::{Value, json};
+
+/// Leaves `figures`, an object, with its name in `target/scoreboard/<name>.json`, and prints it.
+///
+/// That it cannot be left there fails no test: figures are for reading.
+#[allow(clippy::print_stdout, reason = "a figure is told with the result")]
+pub(crate) fn note(name: &str, mut figures: Value) {
+    figures["name"] = json!(name);
+    println!("{figures}");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the build directory");
+    let directory = target.join("scoreboard");
+    let _ = fs::create_dir_all(&directory)
+        .and_then(|()| fs::write(directory.join(format!("{name}.json")), format!("{figures}\n")));
 }
