@@ -19,7 +19,7 @@ use crate::bundle;
 use crate::error::{Class, Error};
 use crate::launch::{Action, Facts, Resources, Settings, decide};
 use crate::notes::NotesSection;
-use crate::tree::{Tree, TreeError};
+use crate::tree::TreeError;
 use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutcome, Start, Updater};
 
 use progress::HostProgress;
@@ -519,7 +519,7 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
     if !tree.is_dir() {
         return Ok(false);
     }
-    let tree = Tree::open(tree, config.state.as_deref())?;
+    let tree = config.machine.open_tree(tree, config.state.as_deref())?;
     if !tree.state_dir().is_dir() {
         return Ok(false);
     }

@@ -58,7 +58,7 @@ impl Updater {
             platform: &self.settings.platform,
             installed: installed.as_ref().map(|release: &Release| (release.build, release.version.as_str())),
             head: head.as_deref(),
-            clock: Time::now(),
+            clock: self.config.machine.clock(),
         };
         (why::explain(&known, &ended), ended)
     }
