@@ -50,7 +50,10 @@ fn number(name: &str) -> Option<u64> {
 
 /// Lives through one seed, with nothing beside it: one thread, a directory of its own.
 fn lived(seed: u64) -> Lived {
-    let dir = tempfile::tempdir().expect("a directory");
+    // Where it can be had, in memory: nothing of it is to last.
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let dir = dir.expect("a directory");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     pool.install(|| live(seed, dir.path()))
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::{Class, Error};
+use lamplighter_client::format::release::{RELEASE_BYTES_MAX, Release};
+use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::machine::Machine;
 use lamplighter_client::progress::Cancel;
@@ -224,8 +226,9 @@ impl Device {
     ) -> (Arc<Network>, Arc<Power>) {
         let dice = self.dice.fork();
         let network = if weather { Network::drawn } else { Network::fair }(publisher.clone(), now, dice);
-        let goes_at = (trouble && self.dice.percent(22)).then(|| {
-            let most = if self.dice.percent(50) { 40 } else { 500 };
+        // A start that finds nothing new changes the disk a few times, an update a hundred times and more.
+        let goes_at = (trouble && self.dice.percent(35)).then(|| {
+            let most = if self.dice.percent(40) { 12 } else { 170 };
             self.dice.below(most)
         });
         let fails_at = (trouble && self.dice.percent(6)).then(|| self.dice.below(400));
@@ -281,18 +284,18 @@ impl Device {
             let damaged = updater.verify(false)?.damaged.len();
             return Ok(format!("recovered, {damaged} not as released"));
         }
-        let done = self.act(&updater, deed);
+        let done = self.act(&updater, model, deed);
         let done = match done {
             Err(error) if error.class() == Class::Damaged => {
                 updater.heal(None).map(|report| format!("{error}: healed to {}", report.build))
             }
             done => done,
         };
-        let launched = self.launch(&updater, publisher)?;
+        let launched = self.launch(&updater, model, publisher)?;
         Ok(format!("{}, {launched}", done?))
     }
 
-    fn act(&mut self, updater: &Updater, deed: Deed) -> Result<String, Error> {
+    fn act(&mut self, updater: &Updater, model: &tree_model::Machine, deed: Deed) -> Result<String, Error> {
         Ok(match deed {
             Deed::Update => match updater.update(None)? {
                 Outcome::Done(report) => format!("updated to {} by {}", report.build, report.route.name()),
@@ -317,7 +320,7 @@ impl Device {
             Deed::Verify if updater.verify(false)?.damaged.iter().any(|damage| !damage.keep) => {
                 format!("healed to {}", updater.heal(None)?.build)
             }
-            Deed::GoBack if updater.previous_build()?.is_some() => self.go_back(updater)?,
+            Deed::GoBack if updater.previous_build()?.is_some() => self.go_back(updater, model)?,
             Deed::Hold => format!("holds {}", updater.hold()?),
             Deed::LetGo => {
                 updater.let_go()?;
@@ -330,26 +333,27 @@ impl Device {
         })
     }
 
-    fn go_back(&mut self, updater: &Updater) -> Result<String, Error> {
-        self.going_back = self.installed_now(updater)?;
+    fn go_back(&mut self, updater: &Updater, model: &tree_model::Machine) -> Result<String, Error> {
+        self.going_back = recorded_build(&model.disk());
         let report = updater.rollback()?;
         self.rollbacks += 1;
         self.failed.extend(self.going_back);
         Ok(format!("back to {}", report.build))
     }
 
-    fn installed_now(&self, updater: &Updater) -> Result<Option<u64>, Error> {
-        updater.installed_build()
-    }
-
     /// What the launcher does last, and what the app does then.
-    fn launch(&mut self, updater: &Updater, publisher: &Arc<Mutex<Publisher>>) -> Result<String, Error> {
+    fn launch(
+        &mut self,
+        updater: &Updater,
+        model: &tree_model::Machine,
+        publisher: &Arc<Mutex<Publisher>>,
+    ) -> Result<String, Error> {
         let mut said = String::new();
         if updater.count_start()? == Start::GoBack {
             // An app that may work this time is better than none.
-            said = self.go_back(updater).unwrap_or_else(|error| format!("no way back: {error}")) + ", ";
+            said = self.go_back(updater, model).unwrap_or_else(|error| format!("no way back: {error}")) + ", ";
         }
-        let Some(build) = self.installed_now(updater)? else { return Ok(said + "no app") };
+        let Some(build) = recorded_build(&model.disk()) else { return Ok(said + "no app") };
         let healthy = publisher.lock().expect("no panic").builds.get(&build).is_some_and(|build| build.healthy);
         // Some apps are closed before they say that all is well.
         if !healthy || !self.dice.percent(75) {
@@ -370,4 +374,11 @@ fn origin(root: Vec<u8>) -> Origin {
         root,
         mirrors: vec![PLACES[1].into()],
     }
+}
+
+/// The build recorded on a disk; whether its signatures are right is for the client to know.
+fn recorded_build(disk: &Disk) -> Option<u64> {
+    let signed = state_file(disk, "installed/release")?;
+    let body = SignedDocument::split(&signed, RELEASE_BYTES_MAX).ok()?.body;
+    Release::parse(&body).ok().map(|release| release.build)
 }

@@ -71,7 +71,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A site with its first release, whose first root is version 1.
     pub(crate) fn new(mut dice: Dice, now: i64) -> Self {
-        let root = if dice.percent(50) { vec![1] } else { vec![1, 2, 3] };
+        let root = if dice.percent(85) { vec![1] } else { vec![1, 2, 3] };
         let keys = Keys { root, release: 4, channel: 5, next: 6 };
         let mut publisher = Self {
             dice,
@@ -126,7 +126,7 @@ impl Publisher {
                 vec![(now + next, Act::Refresh)]
             }
             Act::Publish => {
-                let next = (now + self.dice.within(4 * DAY..20 * DAY), Act::Publish);
+                let next = (now + self.dice.within(3 * DAY..14 * DAY), Act::Publish);
                 if !self.head().halts.is_empty() {
                     return vec![next];
                 }
@@ -194,16 +194,23 @@ impl Publisher {
 
     fn release(&mut self, now: i64, made: Build) -> u64 {
         let build = self.builds.keys().last().map_or(1, |last| last + 1 + self.dice.below(3));
-        self.builds.insert(build, made);
         let Releases { made: all, .. } = releases();
         let of = &all[made.tree];
         let mut release = of.release.clone();
         (release.build, release.version, release.issued) = (build, format!("{build}.0"), Time::from_seconds(now));
+        // Packs lead on from builds that this publisher has released.
+        let latest = |tree: usize| self.builds.iter().rev().find(|(_, of)| of.tree == tree).map(|(build, _)| *build);
+        release.packs.retain_mut(|pack| {
+            let base = latest(pack.base_build as usize - 1).filter(|base| *base < build);
+            pack.base_build = base.unwrap_or_default();
+            base.is_some()
+        });
         let signed: Arc<[u8]> = signed(release.to_body(), &[self.keys.release]).into();
         let file = FileRef::of(&signed);
         self.put(layout::manifest(build, PLATFORM), now, of.manifest.clone());
         self.put(layout::objects(build, PLATFORM), now, of.objects.clone());
         self.put(layout::release(build, PLATFORM), now, signed);
+        self.builds.insert(build, made);
         let rollout = self.dice.percent(40).then(|| Rollout {
             platform: "*".into(),
             start: Time::from_seconds(now),
@@ -227,7 +234,7 @@ impl Publisher {
             self.keys.next
         };
         if self.dice.percent(40) {
-            self.keys.root = if self.dice.percent(50) { vec![next()] } else { vec![next(), next(), next()] };
+            self.keys.root = if self.dice.percent(85) { vec![next()] } else { vec![next(), next(), next()] };
         }
         let release = self.dice.percent(50);
         if release {

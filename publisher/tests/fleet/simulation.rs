@@ -88,7 +88,7 @@ struct Simulation {
 /// Lives through the months of `seed`; downloads in progress lie below `dir`.
 pub(crate) fn live(seed: u64, dir: &Path) -> Lived {
     let mut dice = Dice::new(seed);
-    let end = BEGIN + dice.within(60 * DAY..150 * DAY);
+    let end = BEGIN + dice.within(45 * DAY..110 * DAY);
     let publisher = Arc::new(Mutex::new(Publisher::new(dice.fork(), BEGIN)));
     let devices = (0..DEVICES).map(|number| Device::new(dir.join(number.to_string()), dice.fork())).collect();
     let lived = Lived { figures: Figures::default(), violations: Vec::new(), trace: Vec::new() };
@@ -134,8 +134,8 @@ impl Simulation {
                     let pause = match self.devices[number].dice.below(10) {
                         0..2 => 10..HOUR,
                         2..4 => HOUR..DAY,
-                        4..9 => DAY..4 * DAY,
-                        _ => 4 * DAY..30 * DAY,
+                        4..9 => DAY..5 * DAY,
+                        _ => 5 * DAY..30 * DAY,
                     };
                     let pause = self.devices[number].dice.within(pause);
                     self.push(now + pause, Event::Device(number));
