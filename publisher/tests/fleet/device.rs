@@ -92,8 +92,13 @@ pub(crate) struct Plan {
 pub(crate) struct Ran {
     /// For people, and for comparing two runs of a seed.
     pub(crate) log: String,
+    pub(crate) starts: u64,
     /// Power cuts and kills on the way.
     pub(crate) crashes: u64,
+    /// The user changed something between a crash and the start after it.
+    pub(crate) meddled: bool,
+    /// Why recovery could not put the tree together alone.
+    pub(crate) unrecovered: Option<String>,
     /// The last error of something that was asked for.
     pub(crate) error: Option<String>,
     pub(crate) requests: (u64, u64),
@@ -146,9 +151,9 @@ impl Device {
     pub(crate) fn draw_deed(&mut self) -> Deed {
         match self.dice.below(100) {
             0..60 => Deed::Update,
-            60..72 => Deed::Stage,
-            72..82 => Deed::Commit,
-            82..88 => Deed::Check,
+            60..70 => Deed::Stage,
+            70..79 => Deed::Commit,
+            79..88 => Deed::Check,
             88..93 => Deed::Verify,
             93..95 => Deed::GoBack,
             95..97 => Deed::Hold,
@@ -188,8 +193,10 @@ impl Device {
         let mut ran = Ran::default();
         let mut deed = plan.deed;
         loop {
-            let trouble = plan.trouble && ran.crashes < 6;
-            let (network, power) = self.surroundings(publisher, now, plan.weather, trouble);
+            ran.starts += 1;
+            // At some time things go well for a while.
+            let trouble = plan.trouble && ran.starts < 8;
+            let (network, power) = self.surroundings(publisher, now, plan.weather && ran.starts < 12, trouble);
             let model = tree_model::Machine::start(self.disk.clone());
             let result = self.session(&network, &power, &model, now, deed, publisher);
             let (requests, faulty) = *network.counts.lock().expect("no panic");
@@ -204,14 +211,24 @@ impl Device {
             if gone {
                 ran.crashes += 1;
                 self.reboot();
+                // Somebody may be quicker than the next start.
+                if self.dice.percent(10) {
+                    ran.meddled = true;
+                    self.write_by_hand();
+                }
             } else {
+                let healed = result.as_ref().is_ok_and(|text| text.starts_with(NEEDED_HEAL));
+                ran.unrecovered = healed.then_some(said).or(ran.unrecovered);
                 ran.error = result.err().map(|error| error.to_string());
                 self.disk = self.disk.flushed();
                 tree_view::sweep(&mut self.disk);
                 if state_file(&self.disk, "journal").is_none() {
                     return ran;
                 }
-                assert!(deed != Deed::Recover || trouble, "the journal stays: {}", ran.log);
+                assert!(ran.starts < 20, "the journal stays: {}", ran.log);
+            }
+            if deed == Deed::Recover && !gone {
+                ran.unrecovered = ran.error.take().or(ran.unrecovered);
             }
             deed = Deed::Recover;
         }
@@ -274,15 +291,17 @@ impl Device {
             Err(Error::NoSettings { .. }) => {
                 let root = publisher.lock().expect("no panic").first_root();
                 match Updater::install(config.clone(), &origin(root))? {
-                    Outcome::Done(_) => Updater::open(config)?,
+                    Outcome::Done(report) => {
+                        let launched = self.launch(&Updater::open(config)?, model, publisher)?;
+                        return Ok(format!("installed {}, {launched}", report.build));
+                    }
                     Outcome::Idle(idle) => return Ok(format!("no install: {}", idle.code())),
                 }
             }
             opened => opened?,
         };
         if deed == Deed::Recover {
-            let damaged = updater.verify(false)?.damaged.len();
-            return Ok(format!("recovered, {damaged} not as released"));
+            return recover(&updater);
         }
         let done = self.act(&updater, model, deed);
         let done = match done {
@@ -362,6 +381,22 @@ impl Device {
         updater.confirm_healthy()?;
         self.confirmed = self.confirmed.max(build);
         Ok(said + "confirmed")
+    }
+}
+
+/// Begins what a recovery says that could not do without the site.
+const NEEDED_HEAL: &str = "needed heal";
+
+/// The next start after a crash, when all that is asked for is to finish it.
+fn recover(updater: &Updater) -> Result<String, Error> {
+    match updater.verify(false) {
+        Ok(verified) => Ok(format!("recovered, {} not as released", verified.damaged.len())),
+        Err(Error::NoRecord { .. }) => Ok("recovered, nothing recorded".into()),
+        Err(error @ Error::Tree(TreeError::NeedsHeal { .. })) => {
+            updater.heal(None)?;
+            Ok(format!("{NEEDED_HEAL}: {error}"))
+        }
+        Err(error) => Err(error),
     }
 }
 

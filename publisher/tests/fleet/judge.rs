@@ -191,7 +191,8 @@ fn allowed(
         return broken(Kind::Forbidden, format!("build {build} by head {} that nobody signed", seen.sequence));
     };
     let forbids = head.is_halted(PLATFORM) || head.is_bad(PLATFORM, build);
-    if forbids || head.releases[0].build != build {
+    // A head after the one it was staged under may offer another build, to others.
+    if forbids || (head.releases[0].build != build && !from_staging) {
         let offered = head.releases[0].build;
         let halted = head.is_halted(PLATFORM);
         let text = format!("build {build}, and head {} offers {offered}, halted: {halted}", seen.sequence);

@@ -88,7 +88,7 @@ struct Simulation {
 /// Lives through the months of `seed`; downloads in progress lie below `dir`.
 pub(crate) fn live(seed: u64, dir: &Path) -> Lived {
     let mut dice = Dice::new(seed);
-    let end = BEGIN + dice.within(45 * DAY..110 * DAY);
+    let end = BEGIN + dice.within(40 * DAY..85 * DAY);
     let publisher = Arc::new(Mutex::new(Publisher::new(dice.fork(), BEGIN)));
     let devices = (0..DEVICES).map(|number| Device::new(dir.join(number.to_string()), dice.fork())).collect();
     let lived = Lived { figures: Figures::default(), violations: Vec::new(), trace: Vec::new() };
@@ -132,9 +132,9 @@ impl Simulation {
                     let plan = Plan { deed: device.draw_deed(), weather: true, trouble: true };
                     self.start(number, now, &plan);
                     let pause = match self.devices[number].dice.below(10) {
-                        0..2 => 10..HOUR,
-                        2..4 => HOUR..DAY,
-                        4..9 => DAY..5 * DAY,
+                        0 => 10..HOUR,
+                        1..3 => HOUR..DAY,
+                        3..9 => DAY..6 * DAY,
                         _ => 5 * DAY..30 * DAY,
                     };
                     let pause = self.devices[number].dice.within(pause);
@@ -149,12 +149,15 @@ impl Simulation {
         let device = &mut self.devices[number];
         let ran = device.start(&self.publisher, now, plan);
         let figures = &mut self.lived.figures;
-        figures.starts += 1 + ran.crashes;
+        figures.starts += ran.starts;
         figures.crashes += ran.crashes;
         figures.requests += ran.requests.0;
         figures.faulty_requests += ran.requests.1;
         let publisher = self.publisher.lock().expect("no panic");
         let known = self.lived.violations.len();
+        if let Some(text) = ran.unrecovered.clone().filter(|_| !ran.meddled) {
+            self.lived.violations.push(Violation { kind: Kind::Stuck, text });
+        }
         let installed = judge(device, &publisher, now, &mut self.lived.violations);
         if let Some(installed) = &installed {
             figures.updates += 1;
