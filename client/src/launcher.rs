@@ -334,8 +334,10 @@ impl<'a> Driver<'a> {
         let skipped = updater.skipped()?;
         // What was staged before waits as long as the installed build is held.
         let free = updater.held()?.is_none();
+        let look = updater.look();
+        // Asked after the site, which may have condemned it.
         let staged = updater.prepared()?.filter(|_| free).map(|prepared| (prepared.build, prepared.version));
-        let look = match updater.look() {
+        let look = match look {
             Ok(look) => look,
             // What is staged needs no site.
             Err(_) if staged.is_some() => return Ok(Looked { offered: staged, minimum_build: 0 }),

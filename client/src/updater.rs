@@ -250,7 +250,7 @@ impl Updater {
         let installed = self.installed(&state)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
-        self.remember_if_free(judgement.state)?;
+        self.remember_if_free(&judgement)?;
         match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
@@ -300,6 +300,9 @@ impl Updater {
         let downloader = self.downloader(from, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let installed = installed.map(|installed| installed.build);
+        if self.condemns_staged(&judgement)? {
+            lock.discard_staging()?;
+        }
         self.remember(lock, judgement.state)?;
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;

@@ -35,7 +35,7 @@ impl Updater {
             Err(error) => return Err(error),
         };
         if installed.is_some() {
-            self.remember_if_free(judgement.state)?;
+            self.remember_if_free(&judgement)?;
         }
         match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Offer(release) => {

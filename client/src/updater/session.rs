@@ -66,11 +66,16 @@ impl Updater {
 
     /// The same where nobody asked for a change: remembering makes later checks safer, but looking works in a read-only tree,
     /// and beside an update, too.
-    pub(super) fn remember_if_free(&self, state: Option<TrustState>) -> Result<(), Error> {
-        if state.is_some()
+    pub(super) fn remember_if_free(&self, judgement: &Judgement) -> Result<(), Error> {
+        let condemned = self.condemns_staged(judgement)?;
+        if (judgement.state.is_some() || condemned)
             && let Ok(lock) = self.tree.lock(Duration::ZERO)
         {
-            self.remember(&lock, state)?;
+            // A transaction that was cut off has its staging; whoever finishes it asks again.
+            if condemned && !lock.is_in_transaction()? {
+                lock.discard_staging()?;
+            }
+            self.remember(&lock, judgement.state.clone())?;
         }
         Ok(())
     }
