@@ -70,7 +70,9 @@ fn all(seeds: u64) -> (Figures, Vec<(u64, String)>) {
                     if seed >= seeds {
                         return;
                     }
-                    let lived = lived(seed);
+                    // What panics is named, too.
+                    let lived = std::panic::catch_unwind(|| lived(seed))
+                        .unwrap_or_else(|_| panic!("LAMPLIGHTER_SEED={seed} panicked"));
                     let mut sum = sum.lock().expect("no panic");
                     sum.0.add(&lived.figures);
                     sum.1.extend(lived.violations.first().map(|v| (seed, format!("{:?}: {}", v.kind, v.text))));

@@ -24,6 +24,9 @@ use super::tree_model::{self, Disk};
 use super::tree_view::{self, state_file};
 use super::world::{APP, PLATFORM};
 
+/// Starts after which nobody would try again.
+const STARTS_MAX: u64 = 20;
+
 /// What the simulated machine answers to the client.
 struct Simulated {
     network: Arc<Network>,
@@ -97,6 +100,8 @@ pub(crate) struct Ran {
     pub(crate) crashes: u64,
     /// The user changed something between a crash and the start after it.
     pub(crate) meddled: bool,
+    /// Why starting again and again came to no end.
+    pub(crate) given_up: Option<String>,
     /// Why recovery could not put the tree together alone.
     pub(crate) unrecovered: Option<String>,
     /// The last error of something that was asked for.
@@ -225,7 +230,10 @@ impl Device {
                 if state_file(&self.disk, "journal").is_none() {
                     return ran;
                 }
-                assert!(ran.starts < 20, "the journal stays: {}", ran.log);
+                if ran.starts >= STARTS_MAX {
+                    ran.given_up = Some(format!("the journal stays: {:?}", ran.error));
+                    return ran;
+                }
             }
             if deed == Deed::Recover && !gone {
                 ran.unrecovered = ran.error.take().or(ran.unrecovered);

@@ -155,7 +155,8 @@ impl Simulation {
         figures.faulty_requests += ran.requests.1;
         let publisher = self.publisher.lock().expect("no panic");
         let known = self.lived.violations.len();
-        if let Some(text) = ran.unrecovered.clone().filter(|_| !ran.meddled) {
+        let alone = ran.unrecovered.clone().filter(|_| !ran.meddled);
+        if let Some(text) = ran.given_up.clone().or(alone) {
             self.lived.violations.push(Violation { kind: Kind::Stuck, text });
         }
         let installed = judge(device, &publisher, now, &mut self.lived.violations);
