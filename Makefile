@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant scoreboard embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -27,6 +27,13 @@ verify-by-hand: setup-test
 HISTORIES ?= 1000
 oracle: setup-test
 	$(PYTHON) scripts/oracle.py $(HISTORIES)
+
+## Simulated fleets over months (publisher/tests/fleet.rs), a part of `make unit`; `SEEDS=50000` is the long form, `SEED=7` tells
+## the whole of one.
+SEEDS ?= 1000
+simulate:
+	LAMPLIGHTER_SEEDS=$(SEEDS) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) $(CARGO) test -p lamplighter-publisher --locked --test fleet \
+		-- --nocapture
 
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release

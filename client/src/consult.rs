@@ -9,9 +9,10 @@ use crate::format::layout;
 use crate::format::release::Release;
 use crate::format::root::{ROOT_BYTES_MAX, Root};
 use crate::format::settings::Settings;
+use crate::machine::Machine;
 use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
-use crate::source::{self, HttpOptions, Source};
+use crate::source::{HttpOptions, Source, Unreachable};
 use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, TrustState, Verdict};
 
 /// Fetches documents until the verdict on `facts` is final.
@@ -156,17 +157,19 @@ pub(crate) struct Network {
     pub(crate) retry: RetryPolicy,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: Cancel,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
 impl Network {
     /// A downloader for `location` and its mirrors.
     pub(crate) fn downloader(&self, location: &str, mirrors: &[String]) -> Result<Downloader, Error> {
-        let mut sources: Vec<Arc<dyn Source>> = vec![source::open(location, &self.http)?];
+        let mut sources: Vec<Arc<dyn Source>> = vec![self.machine.open_source(location, &self.http)?];
         let mut known = vec![location.trim_end_matches('/')];
         for mirror in mirrors {
             let plain = mirror.trim_end_matches('/');
             // One that cannot be opened is no reason to stop.
-            if let Some(source) = source::open(mirror, &self.http).ok().filter(|_| !known.contains(&plain)) {
+            if let Some(source) = self.machine.open_source(mirror, &self.http).ok().filter(|_| !known.contains(&plain))
+            {
                 known.push(plain);
                 sources.push(source);
             }
@@ -176,8 +179,8 @@ impl Network {
 
     /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
     pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
-        let opened = source::open(location, &self.http);
-        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(source::Unreachable::new(location, error)))])
+        let opened = self.machine.open_source(location, &self.http);
+        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(Unreachable::new(location, error)))])
     }
 
     fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {
@@ -193,11 +196,8 @@ pub(crate) fn pin(settings: &Settings, root: Vec<u8>, floor_build: u64) -> Resul
 }
 
 /// A state for an install that remembers nothing yet, with a private bucket of its own.
-pub(crate) fn fresh_state() -> TrustState {
-    let mut secret = [0; 16];
-    // Without randomness the install shares a bucket with others; nothing else depends on it.
-    let _ = getrandom::fill(&mut secret);
-    TrustState { rollout_secret: secret, ..TrustState::default() }
+pub(crate) fn fresh_state(machine: &dyn Machine) -> TrustState {
+    TrustState { rollout_secret: machine.secret(), ..TrustState::default() }
 }
 
 /// A verdict that asks for more, or for less, than the goal allows: unreachable, and an error rather than a panic.

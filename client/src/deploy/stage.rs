@@ -69,7 +69,7 @@ impl<'a> Stage<'a> {
             done,
             index: None,
             reusable: Reusable::new(),
-            flusher: Flusher::new(),
+            flusher: Flusher::new(deploy.helpers),
         };
         if stage.sources.iter().zip(&stage.done).any(|(s, done)| *s == ContentSource::Objects && !done) {
             stage.open_index(target)?;

@@ -17,8 +17,8 @@ use lamplighter_client::tree::fs::{
 #[path = "tree_disk.rs"]
 mod disk;
 
-pub(crate) use disk::{Chance, Disk};
-use disk::{FileData, Node, STATE_ROOT, TREE_ROOT, dir_node};
+use disk::dir_node;
+pub(crate) use disk::{Chance, Disk, FileData, Node, STATE_ROOT, TREE_ROOT};
 
 /// A running machine with that disk; it may note the disk before every change.
 pub(crate) struct Machine {
