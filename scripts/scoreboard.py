@@ -23,7 +23,7 @@ FIGURES = lab.REPOSITORY / "target/scoreboard"
 PAGE = lab.REPOSITORY / "docs/scoreboard.md"
 
 CLIENT_TESTS = ["power", "crash", "corpora"]
-PUBLISHER_TESTS = ["threats", "every_byte", "attacker"]
+PUBLISHER_TESTS = ["threats", "every_byte", "attacker", "fleet", "crowd"]
 
 # What is run: a command, whether it needs root, and the figures it leaves.
 RUNS = [
@@ -43,6 +43,8 @@ ROWS = [
     ("Crashes", "power-cuts", "{cuts} power cuts on a disk that forgets: {distinct_disks} different disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "deaths", "the process ends at each of {deaths} calls of an update, a way back, a heal", "mixed_trees_or_lost_files"),
     ("Crashes", "failing-calls", "{failing_calls} calls fail there: EIO, ENOSPC, EACCES, EMFILE", "mixed_trees_or_lost_files"),
+    ("Crashes", "crowd", "{processes} launchers, updaters and patchers, {crowd} at once on one tree, {kills} of them killed", "violations"),
+    ("Fleet", "simulation", "{seeds} simulated fleets, {simulated_days} days: {updates} updates, {crashes} crashes, {halts} halts, {rotations} rotations, {faulty_requests} of {requests} answers bad; last install {halt_to_last_install_hours} hours after a halt", "violations"),
     ("Crashes", "faults-kills", "the client that ships, killed at {kills} system calls", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-errors", "the client that ships, {failed_calls} system calls fail", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-power", "{ext4_cuts} power cuts on ext4 ({ext4_old} old, {ext4_new} new), {xfs_cuts} on xfs ({xfs_old} old, {xfs_new} new)", "mixed_trees_or_lost_files"),

@@ -6,6 +6,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../client/tests/support/scoreboard.rs"]
+mod scoreboard;
 mod support {
     pub mod app;
     pub mod world;
@@ -276,8 +278,7 @@ fn holder(line: &str, inode: u64) -> Option<u32> {
 }
 
 fn keep(tally: &Tally, rounds: u64) {
-    let value = serde_json::json!({
-        "name": "crowd",
+    let figures = serde_json::json!({
         "rounds": rounds,
         "crowd": CROWD,
         "processes": tally.processes,
@@ -292,12 +293,9 @@ fn keep(tally: &Tally, rounds: u64) {
         "longest_direct_start_ms": tally.longest_direct_start.as_millis() as u64,
         "longest_launch_ms": tally.longest_launch.as_millis() as u64,
         "mixed_trees": 0,
+        "violations": tally.wrong.len(),
     });
-    println!("{value}");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    let dir = target.join("scoreboard");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("crowd.json"), format!("{value}\n")).expect("written");
+    scoreboard::note("crowd", figures);
 }
 
 #[test]

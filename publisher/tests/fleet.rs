@@ -22,6 +22,8 @@ mod outage;
 mod publisher;
 #[path = "fleet/releases.rs"]
 mod releases;
+#[path = "../../client/tests/support/scoreboard.rs"]
+mod scoreboard;
 #[path = "fleet/simulation.rs"]
 mod simulation;
 #[allow(dead_code, reason = "shared with other tests")]
@@ -85,10 +87,9 @@ fn all(seeds: u64) -> (Figures, Vec<(u64, String)>) {
     (figures, failed)
 }
 
-fn as_json(figures: &Figures) -> String {
-    let hours = |seconds: i64| seconds as f64 / 3600.0;
-    let value = serde_json::json!({
-        "name": "simulation",
+fn as_json(figures: &Figures) -> serde_json::Value {
+    let hours = |seconds: i64| (seconds as f64 / 360.0).round() / 10.0;
+    serde_json::json!({
         "seeds": figures.seeds,
         "simulated_days": figures.seconds / 86_400,
         "starts": figures.starts,
@@ -100,6 +101,7 @@ fn as_json(figures: &Figures) -> String {
         "halts": figures.halts,
         "requests": figures.requests,
         "faulty_requests": figures.faulty_requests,
+        "violations": figures.violations.values().sum::<u64>(),
         "mixed_trees": figures.of(Kind::MixedTree),
         "wrong_bytes": figures.of(Kind::WrongBytes),
         "lost_user_files": figures.of(Kind::LostUserFile),
@@ -109,15 +111,7 @@ fn as_json(figures: &Figures) -> String {
         "installs_after_halt": figures.installed_after_halt,
         "halt_to_last_install_hours": hours(figures.halt_seconds),
         "halt_to_last_install_hours_staged_or_wrong_clock": hours(figures.halt_seconds_otherwise),
-    });
-    value.to_string()
-}
-
-fn keep(name: &str, line: &str) {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
-    let dir = target.join("scoreboard");
-    std::fs::create_dir_all(&dir).expect("a directory");
-    std::fs::write(dir.join(name), format!("{line}\n")).expect("written");
+    })
 }
 
 #[test]
@@ -130,8 +124,7 @@ fn a_fleet_lives_through_months_without_a_mixed_tree_or_a_stuck_client() {
     }
     let (figures, failed) = all(number("LAMPLIGHTER_SEEDS").unwrap_or(SEEDS));
     let line = as_json(&figures);
-    println!("{line}");
-    keep("simulation.json", &line);
+    scoreboard::note("simulation", line.clone());
     let told: Vec<String> =
         failed.iter().take(TOLD).map(|(seed, text)| format!("LAMPLIGHTER_SEED={seed}: {text}")).collect();
     assert!(failed.is_empty(), "{} of {} seeds failed:\n{}", failed.len(), figures.seeds, told.join("\n"));

@@ -136,9 +136,12 @@ impl Device {
     pub(crate) fn new(real: PathBuf, mut dice: Dice) -> Self {
         std::fs::create_dir_all(real.join("tree")).expect("a directory");
         let secret = std::array::from_fn(|_| dice.next() as u8);
+        let mut disk = Disk::new(false);
+        // Some lie on volumes where a file has one name.
+        disk.has_links = dice.percent(85);
         Self {
             real,
-            disk: Disk::new(false),
+            disk,
             dice,
             secret,
             ahead: 0,
