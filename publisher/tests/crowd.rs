@@ -13,7 +13,7 @@ mod support {
     pub mod world;
 }
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -28,6 +28,10 @@ use support::app::{App, program};
 use support::world::{contents, done, noise, write};
 
 const CROWD: usize = 64;
+/// Builds published in one round.
+const BUILDS: u64 = 3;
+/// How often an app tries to leave an update to the patcher.
+const HAND_OVERS: usize = 4;
 /// Nobody waits longer, on the slowest machine.
 const FOR_EVER: Duration = Duration::from_secs(420);
 const MINE: &str = "notes/mine.txt";
@@ -45,7 +49,7 @@ struct Tally {
     direct_starts: u64,
     longest_direct_start: Duration,
     holders_most: usize,
-    holders: std::collections::BTreeSet<u32>,
+    holders: BTreeSet<u32>,
     /// What should not have happened.
     wrong: Vec<String>,
 }
@@ -208,24 +212,25 @@ impl Crowd {
         fs::metadata(self.app.world.path("tree/.lamplighter/lock")).expect("a lock").ino()
     }
 
-    /// One crowd, while `build` is published.
+    /// One crowd, while builds up to `build` are published.
     fn round(&self, build: u64) {
         let chance = noise(build, CROWD * 3);
         self.is_over.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
             scope.spawn(|| self.start_directly());
             scope.spawn(|| self.watch_lock());
-            let publisher = scope.spawn(|| self.release(build));
+            let publisher = scope.spawn(move || (build + 1 - BUILDS..=build).for_each(|build| self.release(build)));
             let members: Vec<_> = (0..CROWD)
                 .map(|number| {
                     let [kills, after, late] = [chance[number * 3], chance[number * 3 + 1], chance[number * 3 + 2]];
-                    let kill_after = (kills % 3 == 0).then(|| Duration::from_millis(u64::from(after) * 4));
+                    let kill_after = (kills % 3 == 0).then(|| Duration::from_millis(u64::from(after)));
                     let member = format!("{build}-{number}");
                     scope.spawn(move || {
                         // All at once, and yet not all at the very same stage.
                         std::thread::sleep(Duration::from_millis(u64::from(late) * 4));
                         match number % 8 {
-                            0 | 1 => self.hand_over(kill_after),
+                            // Others are quicker, more often than not.
+                            0 | 1 => (0..HAND_OVERS).for_each(|_| self.hand_over(kill_after)),
                             2 | 3 => self.update(&member, kill_after),
                             _ => self.launch(&member, kill_after),
                         }
@@ -306,7 +311,8 @@ fn a_crowd_on_one_tree_takes_turns_and_leaves_it_whole() {
     write(&crowd.app.world.path("tree").join(MINE), b"mine");
     let lock = crowd.lock_inode();
     let rounds = if std::env::var_os("LAMPLIGHTER_LONG").is_some() { 30 } else { 3 };
-    for build in 2..2 + rounds {
+    for round in 1..=rounds {
+        let build = 1 + round * BUILDS;
         crowd.round(build);
         crowd.expect_whole(build);
     }
