@@ -238,9 +238,6 @@ impl Device {
                     return ran;
                 }
             }
-            if deed == Deed::Recover && !gone {
-                ran.unrecovered = ran.error.take().or(ran.unrecovered);
-            }
             deed = Deed::Recover;
         }
     }
