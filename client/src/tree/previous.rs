@@ -58,11 +58,12 @@ impl TreeLock {
 }
 
 impl Staging {
-    /// Stages as file `number` a content of the previous release, by a further name; false if it is not there whole.
+    /// Stages as file `number` a content of the previous release, by a further name if it `may_link`, else as a copy; false
+    /// if it is not there whole. Only one staged file may be a link: two files of a tree never share one.
     ///
     /// # Errors
     /// What the system says.
-    pub fn take_previous(&self, number: usize, digest: &ContentDigest) -> Result<bool, TreeError> {
+    pub fn take_previous(&self, number: usize, digest: &ContentDigest, may_link: bool) -> Result<bool, TreeError> {
         let fs = self.tree().fs();
         let held = layout::previous_content(&digest.blake3);
         let there = fs.metadata(&held)?.is_some_and(|m| m.kind == FileKind::File && m.size() == digest.size);
@@ -71,7 +72,7 @@ impl Staging {
         }
         let staged = layout::staged(self.key(), number);
         fs::remove_all(fs, &staged)?;
-        if fs.hard_link(&held, &staged).is_err() {
+        if !may_link || fs.hard_link(&held, &staged).is_err() {
             let thing = Thing::File { mode: fs::FILE_MODE, size: digest.size, blake3: digest.blake3 };
             super::apply::copy_content(fs, &held, &staged, &thing)?;
         }

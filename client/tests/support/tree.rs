@@ -407,11 +407,13 @@ pub(crate) fn go_back(tree: &Tree, from: &Release, to: &Release) -> Result<Commi
     let lock = tree.lock(Duration::from_secs(5))?;
     lock.recover()?;
     let staging = lock.staging("back")?;
-    let put = |number: usize, text: &str, executable: bool| match staging
-        .take_previous(number, &ContentDigest::of(text.as_bytes()))?
-    {
-        true => Ok(()),
-        false => stage(&staging, number, text, executable),
+    let mut taken = BTreeSet::new();
+    let put = |number: usize, text: &str, executable: bool| {
+        let is_first = taken.insert(text.to_owned());
+        match staging.take_previous(number, &ContentDigest::of(text.as_bytes()), is_first)? {
+            true => Ok(()),
+            false => stage(&staging, number, text, executable),
+        }
     };
     let ops = plan(&lock, from, to, put)?;
     lock.commit(Transaction { from: Some(record(from)), to: record(to), ops, staging }, &Silent)
