@@ -65,14 +65,13 @@ type Bytes = Vec<u8>;
 /// after it, the last of them first.
 fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Bytes>, Vec<Bytes>), Error> {
     let name = layout::head(facts.channel);
-    if downloader.sources() < 2 {
-        return Ok((Some(downloader.document(&name, HEAD_BYTES_MAX)?), Vec::new()));
-    }
+    let is_only = downloader.sources() < 2;
     let mut doubtful = Vec::new();
     let fetched = downloader.document_checked(&name, HEAD_BYTES_MAX, |bytes| {
         let documents = Documents { head: Some(bytes.clone()), ..Documents::default() };
         match trust::judge(facts, &documents) {
             Err(refusal) => Err(Some(refusal)),
+            Ok(_) if is_only => Ok(bytes),
             Ok(judgement) if is_stale(&judgement) || matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => {
                 if !doubtful.contains(&bytes) {
                     doubtful.push(bytes);

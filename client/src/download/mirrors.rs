@@ -5,7 +5,7 @@
 //! side by side count as one.
 
 use super::RetryPolicy;
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, Trouble};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,7 +86,13 @@ impl Mirror {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
         let mut standing = self.lock();
         if standing.epoch == slot.epoch {
-            standing.failures = standing.failures.saturating_add(1);
+            standing.failures = match error {
+                // It may be this file's trouble alone: it rests, and is not given up for others.
+                SourceError::Transient { trouble: Trouble::Interrupted(_), .. } => {
+                    (standing.failures + 1).min(policy.tries_max.saturating_sub(1)).max(standing.failures)
+                }
+                _ => standing.failures.saturating_add(1),
+            };
             standing.epoch += 1;
             standing.next_slot = now + policy.pause(standing.failures);
         }
@@ -122,7 +128,7 @@ impl Mirror {
 mod tests {
     use super::super::Timing;
     use super::*;
-    use crate::source::{Body, ByteRange, Kind, Trouble};
+    use crate::source::{Body, ByteRange, Kind};
 
     struct Nowhere;
 

@@ -1,0 +1,147 @@
+//! Every fault a network can have, for every kind of file, at the first, the middle and the last request: after each the
+//! update has arrived, or an error says by its code what was wrong and nothing has changed; and as soon as the server is
+//! itself again, the next update arrives.
+//!
+//! | row | fault |
+//! | --- | --- |
+//! | N1 | nobody there |
+//! | N2 | the connection is reset |
+//! | N3 | it is closed early |
+//! | N4 | a body too long |
+//! | N5 | a wrong length announced |
+//! | N6 | silence |
+//! | N7 | a trickle |
+//! | N8 | a body encoded |
+//! | N9 | a body "optimised" |
+//! | N10 | 200 for a range |
+//! | N11 | another range |
+//! | N12 | 416 |
+//! | N13 | validators that change |
+//! | N14 | 304 |
+//! | N15 | an edge that lags behind |
+//! | N16 | edges of two releases |
+//! | N17 | missing and refused files |
+//! | N18 | the end of the chain of roots |
+//! | N19 | a server in trouble |
+//! | N20 | redirects |
+//! | N21 | TLS |
+//! | N22 | log-in pages |
+//! | N23 | bad HTTP |
+//! | N24 | more than one answer |
+//! | N25 | dual stack |
+//! | N26 | proxies |
+//! | N27 | sleep and another network |
+//! | N28 | flipped bits |
+//! | N29 | a full disk |
+//! | N30 | a torn upload |
+//!
+//! `LAMPLIGHTER_CASE=123` runs one case and prints what was asked for; `LAMPLIGHTER_SEED=7` draws other numbers by chance.
+
+#![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
+
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
+#[path = "../../client/tests/support/tls.rs"]
+mod tls;
+#[path = "support/world.rs"]
+mod world;
+
+mod network {
+    pub(crate) mod faults;
+    pub(crate) mod scene;
+    pub(crate) use super::{hostile, tls, world};
+}
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use network::faults::{Facts, Row, excluded, rows};
+use network::scene::{Kind, Run, Scene, When};
+
+/// Cases at once; most of their time they wait.
+const WORKERS: usize = 8;
+
+/// One fault, at one kind of file, at one time.
+struct Case<'a> {
+    row: &'a Row,
+    kind: Kind,
+    when: When,
+}
+
+impl Case<'_> {
+    fn run(&self, scene: &Scene, number: usize, seed: u64) -> Run {
+        let name = scene.name(self.kind, self.when);
+        let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).update(&number.to_le_bytes()).finalize_xof();
+        let mut dice = |end: usize| {
+            let mut bytes = [0; 8];
+            random.fill(&mut bytes);
+            (u64::from_le_bytes(bytes) % end as u64) as usize
+        };
+        let file = scene.bytes(name);
+        let mut facts = Facts { file: &file, older: scene.older(self.kind), name, is_open: self.kind.is_open(), dice: &mut dice };
+        scene.update(self.kind, self.when, self.row.silence, (self.row.make)(&mut facts))
+    }
+}
+
+/// Whether `found` is one of the words, or one of them said at more length.
+fn is_one_of(found: &str, words: &str) -> bool {
+    words.split('|').any(|word| found == word || found.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')))
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn every_fault_is_survived_or_named_and_changes_nothing() {
+    let (only, seed) = (from_environment("LAMPLIGHTER_CASE"), from_environment("LAMPLIGHTER_SEED").unwrap_or(1));
+    let begun = Instant::now();
+    let (rows, scene) = (rows(), Scene::new());
+    let mut cases = Vec::new();
+    let mut left_out: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+    for row in &rows {
+        for (kind, when) in Kind::ALL.into_iter().flat_map(|kind| When::ALL.map(|when| (kind, when))) {
+            match excluded(row.number, kind, when) {
+                None => cases.push(Case { row, kind, when }),
+                Some(reason) => *left_out.entry((row.number, reason)).or_default() += 1,
+            }
+        }
+    }
+    let failures = Mutex::new(BTreeMap::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(number) else { return };
+                    if only.is_some_and(|only| only != number as u64) {
+                        continue;
+                    }
+                    let run = case.run(&scene, number, seed);
+                    let expected = case.row.expected(case.kind, case.when);
+                    let what =
+                        format!("{number}: N{} {}, {:?}, {:?}", case.row.number, case.row.name, case.kind, case.when);
+                    if only.is_some() {
+                        println!("{what}: expected {expected}\n{run}");
+                    }
+                    if !is_one_of(&run.first, expected) || !run.wrong.is_empty() {
+                        failures.lock().expect("no panic").insert(number, format!("{what}: expected {expected}, found {run}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic");
+    for ((number, reason), count) in &left_out {
+        println!("N{number}: {count} left out: {reason}");
+    }
+    let (count, failed) = (cases.len(), failures.len());
+    println!("{count} cases of {} faults in {:.1} s, {failed} failed", rows.len(), begun.elapsed().as_secs_f64());
+    assert!(failures.is_empty(), "{failed} of {count} failed:\n{}", failures.into_values().collect::<String>());
+    let covered: BTreeSet<u32> = cases.iter().map(|case| case.row.number).collect();
+    let without: Vec<u32> = (1..=30).filter(|number| !covered.contains(number)).collect();
+    assert_eq!(without, [25, 29], "these have no case here, for the reasons given in the table");
+}
