@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults embed embed-windows screens lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -47,6 +47,15 @@ screens: setup-screens
 ## The client that ships: killed at system calls, cut off from power, on full disks. As root; `LONG=1`: every call, 2,000 cuts.
 faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
+
+## Behind an nginx that caches slices and a varnish that knows no better, with heads that are stale and files that are not yet
+## there: the client has one release or the next, whole.
+edges: setup-edges release
+	$(PYTHON) scripts/edges.py
+
+## Over a line of 2 Mbit/s that loses one packet in fifty, beside curl: what share of curl's speed an update reaches. As root.
+slow-network: setup-edges release
+	$(PYTHON) scripts/slow_network.py
 
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint
@@ -105,14 +114,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

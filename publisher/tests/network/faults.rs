@@ -119,11 +119,8 @@ const BROKEN: &str = "interrupted";
 fn connections() -> Vec<Row> {
     let mut rows = vec![
         plain(1, "the host goes down", Fault::Vanish).lasting(BROKEN, BROKEN, "whole"),
-        plain(1, "sent to a host that is down", Fault::Redirect("http://127.0.0.1:9/".into())).lasting(
-            "redirect",
-            "connect",
-            "connect",
-        ),
+        plain(1, "sent to a host that is down", Fault::Redirect("http://127.0.0.1:9/".into()))
+            .lasting("redirect", "connect", "connect"),
         plain(6, "silence before the head", Fault::StallBeforeHead).short().lasting("stalled", "stalled", "stalled"),
         plain(6, "silence after the head", Fault::StallAfter(0)).short().lasting("stalled", "stalled", "stalled"),
         row(6, "silence in the middle", |f| vec![Fault::StallAfter(f.file.len() / 3)])
@@ -132,10 +129,12 @@ fn connections() -> Vec<Row> {
         plain(7, "a byte now and then", Fault::Trickle { bytes: 1, pause: Duration::from_millis(20) })
             .short()
             .lasting("slow", "slow", "slow"),
-        row(27, "silence, then no host, then all is well", |f| vec![Fault::StallAfter(f.file.len() / 3), Fault::Vanish])
-            .short()
-            // A cut before that is the third failure, and somebody waits for it.
-            .once(Group::Open, "whole|interrupted"),
+        row(27, "silence, then no host, then all is well", |f| {
+            vec![Fault::StallAfter(f.file.len() / 3), Fault::Vanish]
+        })
+        .short()
+        // A cut before that is the third failure, and somebody waits for it.
+        .once(Group::Open, "whole|interrupted"),
     ];
     for (name, at) in [("at once", 0), ("after a byte", 1), ("somewhere", 2), ("before the last byte", 3)] {
         rows.push(
@@ -190,19 +189,33 @@ fn changed() -> Vec<Row> {
         let text = f.file.iter().flat_map(|b| if *b == b'\n' { vec![b'\r', b'\n'] } else { vec![*b] });
         vec![Fault::Other(text.collect())]
     })));
-    rows.push(wrong(row(9, "capital letters made small", |f| vec![Fault::Other(f.file.to_ascii_lowercase())])));
+    rows.push(wrong(row(9, "letters of another case", |f| {
+        let turn = |b: &u8| if b.is_ascii_alphabetic() { *b ^ 0x20 } else { b.wrapping_add(1) };
+        vec![Fault::Other(f.file.iter().map(turn).collect())]
+    })));
     rows.push(wrong(row(9, "a mark before it", |f| vec![Fault::Other([b"\xef\xbb\xbf", f.file].concat())])));
-    rows.push(wrong(row(28, "one bit flipped", |f| vec![Fault::Flip((f.dice)(f.file.len()))])));
+    // In the second half, so that whoever goes on in the middle meets it.
+    rows.push(wrong(row(28, "one bit flipped", |f| {
+        let half = f.file.len() / 2;
+        vec![Fault::Flip(half + (f.dice)(half))]
+    })));
     rows.push(wrong(row(28, "the last byte another", |f| vec![Fault::Flip(f.file.len() - 1)])));
-    rows.push(wrong(row(30, "uploaded by half", |f| vec![Fault::Other(f.file[..f.file.len() / 2].to_vec())])));
-    rows.push(wrong(plain(30, "uploaded empty", Fault::Other(Vec::new()))));
-    rows.push(missing(plain(30, "not uploaded yet", Fault::Status(404)), "not-found"));
+    rows.push(torn(row(30, "uploaded by half", |f| vec![Fault::Other(f.file[..f.file.len() / 2].to_vec())])));
+    rows.push(torn(plain(30, "uploaded empty", Fault::Other(Vec::new()))));
+    // A root that is not there is the end of the chain; without the newest ones this site can still be believed.
+    let absent = missing(plain(30, "not uploaded yet", Fault::Status(404)), "not-found");
+    rows.push(absent.once(Group::One(Kind::Root), "whole").ever(Group::One(Kind::Root), "whole"));
     rows
 }
 
 /// What is signed, and is not this.
 fn wrong(row: Row) -> Row {
     row.lasting("refused", "wrong-content", "whole")
+}
+
+/// What ends too early, however often it is asked for.
+fn torn(row: Row) -> Row {
+    row.lasting("refused E_NOT_OURS", BROKEN, "whole")
 }
 
 /// What is asked for once.
@@ -231,7 +244,8 @@ fn ranges() -> Vec<Row> {
     for text in ["bytes 0-9/10", "bytes 1-2/3", "bytes 9999999-99999999/100000000", "nonsense", ""] {
         rows.push(always("range", "whole", plain(11, format!("Content-Range: {text}"), Fault::ContentRange(text))));
     }
-    let multipart = "HTTP/1.1 206 x\r\nContent-Type: multipart/byteranges; boundary=x\r\nContent-Length: 5\r\n\r\n--x--";
+    let multipart =
+        "HTTP/1.1 206 x\r\nContent-Type: multipart/byteranges; boundary=x\r\nConnection: close\r\n\r\n--x--";
     rows.push(always("range", "whole", plain(11, "multipart/byteranges", Fault::Raw(multipart.into()))));
     rows
 }
@@ -257,8 +271,7 @@ fn edges() -> Vec<Row> {
         .once(Group::One(Kind::Head), "older")
         .ever(Group::One(Kind::Head), "older"),
         row(16, "edges of two releases by chance", |f| {
-            let mut faults: Vec<_> =
-                (0..6).map(|_| if (f.dice)(2) == 0 { before(f) } else { Fault::Honest }).collect();
+            let mut faults: Vec<_> = (0..6).map(|_| if (f.dice)(2) == 0 { before(f) } else { Fault::Honest }).collect();
             faults.push(Fault::Honest);
             faults
         })
@@ -302,16 +315,11 @@ fn statuses() -> Vec<Row> {
         rows.push(plain(22, name, fault).lasting(word, word, word));
     }
     rows.push(
-        plain(22, "302 to a portal", Fault::Redirect("http://127.0.0.1:9/login".into())).lasting(
-            "redirect",
-            "connect",
-            "connect",
-        ),
+        plain(22, "302 to a portal", Fault::Redirect("http://127.0.0.1:9/login".into()))
+            .lasting("redirect", "connect", "connect"),
     );
     rows.push(
-        plain(26, "407", Fault::Status(407))
-            .passing("proxy", "proxy", "proxy")
-            .lasting("proxy", "proxy", "proxy"),
+        plain(26, "407", Fault::Status(407)).passing("proxy", "proxy", "proxy").lasting("proxy", "proxy", "proxy"),
     );
     rows
 }
@@ -322,14 +330,18 @@ fn redirects() -> Vec<Row> {
     for to in ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "http://exa mple/", "http://[::1", ""] {
         rows.push(refused(plain(20, format!("to {to:?}"), Fault::Redirect(to.into()))));
     }
-    rows.push(
-        plain(20, "a status without a place", Fault::Status(302)).lasting("status", "status", "status"),
-    );
+    rows.push(plain(20, "a status without a place", Fault::Status(302)).lasting("status", "status", "status"));
     let split = "HTTP/1.1 302 x\r\nLocation: /a\rX: b\r\nContent-Length: 0\r\n\r\n";
     rows.push(plain(20, "CR within the place", Fault::Raw(split.into())).lasting(BROKEN, BROKEN, "whole"));
-    for (name, certificate) in [("expired", tls::EXPIRED), ("of another host", tls::ELSEWHERE), ("of nobody", tls::GOOD)] {
+    for (name, certificate) in
+        [("expired", tls::EXPIRED), ("of another host", tls::ELSEWHERE), ("of nobody", tls::GOOD)]
+    {
         let url = format!("https://{}/", tls::serve(certificate, b"secure"));
-        rows.push(missing(plain(21, format!("certificate {name}"), Fault::Redirect(url)), "tls").once(Group::Pack, "tls").ever(Group::Pack, "tls"));
+        rows.push(
+            missing(plain(21, format!("certificate {name}"), Fault::Redirect(url)), "tls")
+                .once(Group::Pack, "tls")
+                .ever(Group::Pack, "tls"),
+        );
     }
     rows
 }
@@ -353,7 +365,10 @@ fn protocol() -> Vec<Row> {
     rows.push(row(23, "HTTP/1.0", |f| vec![Fault::Raw([&b"HTTP/1.0 200 OK\r\n\r\n"[..], f.file].concat())]));
     rows.push(row(23, "chunks with a trailer", |_| vec![Fault::Chunked { size: 77, cut: None }]));
     rows.push(row(23, "1xx before the answer", |f| {
-        let head = format!("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", f.file.len());
+        let head = format!(
+            "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            f.file.len()
+        );
         vec![Fault::Raw([head.as_bytes(), f.file].concat())]
     }));
     rows.push(plain(24, "bytes after the body", Fault::Trailing(100)));
@@ -367,7 +382,9 @@ fn protocol() -> Vec<Row> {
 /// Faults that make no sense for a kind of file, or at a time, with the reason.
 pub(crate) fn excluded(number: u32, kind: Kind, when: When) -> Option<&'static str> {
     match number {
-        10..=13 if kind.is_open() => Some("documents of unknown length are asked for whole: there is no range to answer"),
+        10..=13 if kind.is_open() => {
+            Some("documents of unknown length are asked for whole: there is no range to answer")
+        }
         10..=13 if when == When::First => Some("a first request asks for no range"),
         17 if kind == Kind::Root => Some("what is missing after the last root is row 18"),
         18 if kind != Kind::Root => Some("only the chain of roots has an end that is found by asking"),

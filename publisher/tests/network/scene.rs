@@ -233,12 +233,7 @@ impl Timing for Waking {
     }
 }
 
-fn update(
-    tree: &Path,
-    server: &Hostile,
-    silence: Duration,
-    clock: Arc<dyn Timing>,
-) -> Result<Outcome, Error> {
+fn update(tree: &Path, server: &Hostile, silence: Duration, clock: Arc<dyn Timing>) -> Result<Outcome, Error> {
     let http = HttpOptions {
         proxy: Proxy::None,
         stall_timeout: silence,
@@ -320,7 +315,8 @@ fn publish(world: &World, build: u64) {
 
 /// Publishes the root `version`.
 fn rotate(world: &World, version: u64) {
-    let (site, keys, file) = (text(&world.site()), text(&world.path("keys")), text(&world.path(&format!("{version}.root"))));
+    let (site, keys, file) =
+        (text(&world.site()), text(&world.path("keys")), text(&world.path(&format!("{version}.root"))));
     world.publisher(&["root", "propose", "--site", &site, "--out", &file]);
     world.publisher(&["root", "sign", &file, "--site", &site, "--keys", &keys]);
     world.publisher(&["root", "publish", &file, "--site", &site]);

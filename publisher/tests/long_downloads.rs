@@ -1,0 +1,150 @@
+//! A large update over a bad line: what has arrived is not fetched again, whatever ends a transfer, the process or the way.
+
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
+#[path = "../../client/tests/support/proxy.rs"]
+#[allow(clippy::unwrap_used, unreachable_pub, dead_code)]
+mod proxy;
+#[path = "support/scoreboard.rs"]
+mod scoreboard;
+#[path = "support/world.rs"]
+mod world;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamplighter_client::download::{JumpingTiming, RetryPolicy, Timing};
+use lamplighter_client::error::{Class, Error};
+use lamplighter_client::source::{HttpOptions, Proxy};
+use lamplighter_client::updater::{Config, Outcome, Updater};
+
+use hostile::{Fault, Hostile};
+use proxy::Passing;
+use scoreboard::note;
+use world::{World, contents, copy, done, noise, text, write};
+
+const PACK_BYTES: usize = 100 << 20;
+const CUTS: usize = 50;
+
+/// A tree of build 1, and build 2 of which 100 MiB are new and cannot be compressed.
+struct Scene {
+    world: World,
+    pack: String,
+    pack_bytes: usize,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let world = World::new();
+        world.release(1, &[("app", b"one"), ("same", b"same")]);
+        done(world.install("tree"));
+        let input = world.input(2, &[("app", b"two"), ("same", b"same")]);
+        write(&input.join("big.bin"), &noise(3, PACK_BYTES));
+        world.publish(2, &input, &["--effort", "1", "--no-proof"]);
+        let packs = walkdir::WalkDir::new(world.site().join("packs")).into_iter().map(|entry| entry.expect("readable"));
+        let pack = packs.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).next();
+        let pack = pack.expect("a pack");
+        let pack_bytes = fs::metadata(&pack).expect("there").len() as usize;
+        assert!(pack_bytes >= PACK_BYTES, "{pack_bytes}");
+        let pack = text(pack.strip_prefix(world.site()).expect("below"));
+        Self { world, pack, pack_bytes }
+    }
+
+    /// Lengths of the pieces into which cuts at random places divide the pack, but for the last.
+    fn pieces(&self, seed: u64) -> Vec<usize> {
+        let mut bytes = vec![0; CUTS * 8];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        let place = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("8 bytes")) as usize % self.pack_bytes;
+        let mut places: Vec<usize> = bytes.chunks(8).map(place).collect();
+        places.sort_unstable();
+        let before = std::iter::once(0).chain(places.iter().copied());
+        places.iter().zip(before).map(|(place, before)| place - before).collect()
+    }
+
+    fn tree(&self, dir: &Path) -> PathBuf {
+        let tree = dir.join("tree");
+        copy(&self.world.path("tree"), &tree);
+        tree
+    }
+
+    /// Fails unless the tree is build 2 and what `servers` sent is at most a twentieth more than the pack.
+    fn accept(&self, name: &str, tree: &Path, servers: &[&Hostile]) {
+        assert!(contents(tree) == contents(&self.world.path("input-2")), "{name}: the tree is not build 2");
+        let sent: u64 = servers.iter().map(|server| server.sent_bytes()).sum();
+        let ratio = sent as f64 / self.pack_bytes as f64;
+        note(
+            &format!("resume-{name}"),
+            &format!(r#""cuts":{CUTS},"pack_bytes":{},"sent_bytes":{sent},"ratio":{ratio:.4}"#, self.pack_bytes),
+        );
+        assert!(ratio <= 1.05, "{name}: {sent} bytes were sent for {}", self.pack_bytes);
+    }
+}
+
+/// One run of a program that updates: nothing but what is on disk is known from before.
+fn update(tree: &Path, from: &str, proxy: Proxy) -> Result<Outcome, Error> {
+    let clock = Arc::new(JumpingTiming::default());
+    let http = HttpOptions { proxy, ..HttpOptions::default() };
+    let retry = RetryPolicy { timing: clock.clone(), ..RetryPolicy::default() };
+    // The machine slept.
+    clock.pause(Duration::from_secs(8 * 3600));
+    Updater::open(Config { http, retry, ..Config::new(tree) })?.update(Some(from))
+}
+
+fn address(server: &Hostile) -> SocketAddr {
+    server.url()["http://".len()..].trim_end_matches('/').parse().expect("an address")
+}
+
+#[test]
+fn fifty_cuts_of_a_large_pack_cost_at_most_a_twentieth_more() {
+    let scene = Scene::new();
+    in_one_process(&scene);
+    over_restarts(&scene);
+    over_changing_ways(&scene);
+}
+
+fn in_one_process(scene: &Scene) {
+    let (dir, server) = (tempfile::tempdir().expect("a directory"), Hostile::dir(&scene.world.site()));
+    let tree = scene.tree(dir.path());
+    server.script(&scene.pack, scene.pieces(1).into_iter().map(Fault::CutAfter));
+    done(update(&tree, &server.url(), Proxy::None));
+    assert_eq!(server.ranges(&scene.pack).len(), CUTS + 1);
+    scene.accept("in-one-process", &tree, &[&server]);
+}
+
+/// After each cut the host is gone until the program has given up.
+fn over_restarts(scene: &Scene) {
+    let (dir, server) = (tempfile::tempdir().expect("a directory"), Hostile::dir(&scene.world.site()));
+    let tree = scene.tree(dir.path());
+    server.script(&scene.pack, scene.pieces(2).into_iter().flat_map(|piece| [Fault::CutAfter(piece), Fault::Vanish]));
+    let mut runs = 1;
+    while let Err(error) = update(&tree, &server.url(), Proxy::None) {
+        assert_eq!(error.class(), Class::Network, "{error}");
+        server.come_back();
+        runs += 1;
+    }
+    assert_eq!(runs, CUTS + 1);
+    scene.accept("over-restarts", &tree, &[&server]);
+}
+
+/// After each cut the name leads to another machine, as when a laptop changes networks; the way is a proxy's.
+fn over_changing_ways(scene: &Scene) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tree = scene.tree(dir.path());
+    let servers = [Hostile::dir(&scene.world.site()), Hostile::dir(&scene.world.site())];
+    for (n, piece) in scene.pieces(3).into_iter().enumerate() {
+        servers[n % 2].script(&scene.pack, [Fault::CutAfter(piece), Fault::Vanish]);
+    }
+    let proxy = Passing::to(address(&servers[0]));
+    let ways = ["http", "socks5h"].map(|scheme| Proxy::Url(proxy.url().replace("http", scheme)));
+    let mut runs = 0;
+    while update(&tree, "http://site.invalid/", ways[runs % 2].clone()).is_err() {
+        servers[runs % 2].come_back();
+        runs += 1;
+        proxy.lead_to(address(&servers[runs % 2]));
+    }
+    assert_eq!(runs, CUTS);
+    scene.accept("over-changing-ways", &tree, &[&servers[0], &servers[1]]);
+}
