@@ -63,6 +63,8 @@ def fill(directory, build, mib):
     """Build 2 has `mib` MiB of new content that cannot be compressed."""
     directory.mkdir(parents=True)
     (directory / "app").write_text(f"build {build}\n")
+    # A pack is made where it saves something.
+    (directory / "changed.bin").write_bytes(random.Random(6).randbytes(1 << 19) + bytes([build]))
     if build == 2:
         (directory / "content.bin").write_bytes(random.Random(5).randbytes(mib << 20))
 
