@@ -5,7 +5,6 @@
 #[path = "../../client/tests/support/hostile.rs"]
 mod hostile;
 #[path = "../../client/tests/support/proxy.rs"]
-#[allow(clippy::unwrap_used, unreachable_pub, dead_code)]
 mod proxy;
 #[path = "support/scoreboard.rs"]
 mod scoreboard;

@@ -37,6 +37,7 @@
 //!
 //! Each fault has several forms, of which two meet each kind of file at each time; `LAMPLIGHTER_ALL=1` lets all of them.
 //! `LAMPLIGHTER_CASE=123` runs one case and prints what was asked for; `LAMPLIGHTER_SEED=7` draws other numbers by chance.
+//! Then come storms, in which any file meets any faults: of them nothing is known but what must never be.
 
 #![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
 
@@ -61,7 +62,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use network::faults::{Facts, Row, excluded, rows};
-use network::scene::{Kind, Run, Scene, When};
+use network::scene::{Kind, PATIENT, Run, Scene, When};
 use scoreboard::note;
 
 /// Cases at once; most of their time they wait.
@@ -80,16 +81,21 @@ struct Case<'a> {
 impl Case<'_> {
     fn run(&self, scene: &Scene, number: usize, seed: u64) -> Run {
         let name = scene.name(self.kind, self.when);
-        let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).update(&number.to_le_bytes()).finalize_xof();
-        let mut dice = |end: usize| {
-            let mut bytes = [0; 8];
-            random.fill(&mut bytes);
-            (u64::from_le_bytes(bytes) % end as u64) as usize
-        };
+        let mut dice = dice(seed, number);
         let file = scene.bytes(name);
         let mut facts =
             Facts { file: &file, older: scene.older(self.kind), name, is_open: self.kind.is_open(), dice: &mut dice };
         scene.update(self.kind, self.when, self.row.silence, (self.row.make)(&mut facts))
+    }
+}
+
+/// Numbers below what is asked for, that look random and are the same every time.
+fn dice(seed: u64, number: usize) -> impl FnMut(usize) -> usize {
+    let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).update(&number.to_le_bytes()).finalize_xof();
+    move |end: usize| {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        (u64::from_le_bytes(bytes) % end as u64) as usize
     }
 }
 
@@ -184,4 +190,66 @@ fn every_fault_is_survived_or_named_and_changes_nothing() {
     let covered: BTreeSet<u32> = cases.iter().map(|case| case.row.number).collect();
     let without: Vec<u32> = (1..=30).filter(|number| !covered.contains(number)).collect();
     assert_eq!(without, [25, 29], "these have no case here, for the reasons given in the table");
+}
+
+/// Updates with one or two faults at half of all files.
+const STORMS: usize = 300;
+
+#[test]
+fn whatever_faults_come_together_there_is_one_release_or_the_other() {
+    let (only, seed) = (from_environment("LAMPLIGHTER_STORM"), from_environment("LAMPLIGHTER_SEED").unwrap_or(1));
+    let storms = if from_environment("LAMPLIGHTER_ALL").is_some() { STORMS * 20 } else { STORMS };
+    // Silence takes time, and has cases of its own.
+    let rows: Vec<Row> = rows().into_iter().filter(|row| row.silence == PATIENT).collect();
+    let scene = Scene::new();
+    let (next, words, failures) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= storms {
+                        return;
+                    }
+                    if only.is_some_and(|only| only != number as u64) {
+                        continue;
+                    }
+                    let run = storm(&scene, &rows, seed, number);
+                    if only.is_some() {
+                        println!("{run}");
+                    }
+                    *words.lock().expect("no panic").entry(run.first.clone()).or_insert(0) += 1;
+                    if !run.wrong.is_empty() {
+                        failures.lock().expect("no panic").insert(number, format!("storm {number}: {run}"));
+                    }
+                }
+            });
+        }
+    });
+    let (words, failures) = (words.into_inner().expect("no panic"), failures.into_inner().expect("no panic"));
+    println!("{storms} storms, {} failed: {words:?}", failures.len());
+    assert!(failures.is_empty(), "{}", failures.into_values().collect::<String>());
+    let whole = words.get("whole").copied().unwrap_or(0);
+    assert!(only.is_some() || (whole * 20 > storms && words.len() > 5), "neither all calm nor all lost: {words:?}");
+    if only.is_none() {
+        note("network-storms", &format!(r#""storms":{storms},"failed":0,"whole":{whole}"#));
+    }
+}
+
+fn storm(scene: &Scene, rows: &[Row], seed: u64, number: usize) -> Run {
+    let mut dice = dice(seed ^ 0x5707_1234, number);
+    let by_pack = dice(2) == 0;
+    let mut faults = Vec::new();
+    for (kind, name) in scene.files() {
+        let mut of_file = Vec::new();
+        for _ in 0..dice(4).saturating_sub(1) {
+            let row = &rows[dice(rows.len())];
+            let file = scene.bytes(name);
+            let is_open = kind.is_open();
+            let mut facts = Facts { file: &file, older: scene.older(kind), name, is_open, dice: &mut dice };
+            of_file.extend((row.make)(&mut facts));
+        }
+        faults.push((name.to_owned(), of_file));
+    }
+    scene.storm(by_pack, faults)
 }

@@ -1,6 +1,9 @@
 //! A proxy that passes everything on to one server, whatever host is asked for, and remembers who was asked for. It speaks
 //! HTTP in the open, `CONNECT` and SOCKS5 (RFC 1928, RFC 1929), on one port.
 
+// Test programs of both crates take what they need.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -156,6 +156,18 @@ impl Scene {
         })
     }
 
+    /// Updates through a server that meets requests for each of these files with these faults, and then answers honestly.
+    pub(crate) fn storm(&self, by_pack: bool, faults: Vec<(String, Vec<Fault>)>) -> Run {
+        self.run(by_pack, false, PATIENT, |server| {
+            faults.into_iter().for_each(|(name, faults)| server.script(&name, faults))
+        })
+    }
+
+    /// Every file the client may ask for, with its kind.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (Kind, &str)> {
+        self.names.iter().flat_map(|(kind, names)| names.iter().map(|name| (*kind, name.as_str())))
+    }
+
     /// One update while the server does as `arrange` says, and one more after it behaves again. Where `of_trust` fails,
     /// nothing may be believed.
     fn run(&self, by_pack: bool, of_trust: bool, silence: Duration, arrange: impl FnOnce(&Hostile)) -> Run {
@@ -170,6 +182,7 @@ impl Scene {
         let tree = dir.path().join("tree");
         copy(&self.world.path("tree"), &tree);
         let state = contents(&tree.join(".lamplighter"));
+        assert!(state.contains_key("settings"), "{:?}", state.keys());
         let clock = Arc::new(Waking { clock: JumpingTiming::default(), server: server.clone() });
         let first = update(&tree, &server, silence, clock.clone());
         let (word, detail) = told(&first);

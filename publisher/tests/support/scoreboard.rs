@@ -1,5 +1,7 @@
 //! Figures for who collects them: one line of JSON a name, in the build directory.
 
+#![allow(unreachable_pub)]
+
 use std::fs;
 use std::path::Path;
 
