@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults embed embed-windows screens lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -28,6 +28,13 @@ HISTORIES ?= 1000
 oracle: setup-test
 	$(PYTHON) scripts/oracle.py $(HISTORIES)
 
+## Simulated fleets over months (publisher/tests/fleet.rs), a part of `make unit`; `SEEDS=50000` is the long form, `SEED=7` tells
+## the whole of one.
+SEEDS ?= 1000
+simulate:
+	LAMPLIGHTER_SEEDS=$(SEEDS) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) $(CARGO) test -p lamplighter-publisher --locked --test fleet \
+		-- --nocapture
+
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release
 	$(PYTHON) scripts/e2e.py
@@ -44,9 +51,19 @@ embed-windows: setup-embed setup-windows
 screens: setup-screens
 	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
 
-## The client that ships: killed at system calls, cut off from power, on full disks. As root; `LONG=1`: every call, 2,000 cuts.
+## The client that ships: killed at system calls, failing ones, cut off from power, on full disks. As root; `LONG=1`: every call,
+## 2,000 cuts.
 faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
+
+## A giant file is updated: disk and memory it takes. `GIB=20`: the size games have; hours.
+giant: setup-compare release
+	$(PYTHON) scripts/giant.py $(if $(GIB),--gib $(GIB))
+
+## What was tried against the client and what came of it, as one table, from runs of all of it: half an hour, as root.
+## `RECORD=1` keeps it in docs/scoreboard.md.
+scoreboard: setup-test setup-compare release
+	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record)
 
 ## Behind an nginx that caches slices and a varnish that knows no better, with heads that are stale and files that are not yet
 ## there: the client has one release or the next, whole.

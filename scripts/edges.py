@@ -315,7 +315,7 @@ def main():
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"behind caches, {time.monotonic() - started:.0f} s")
     print(f"{checks.passed} passed, {checks.failed} failed")
-    lab.note("edges", passed=checks.passed, failed=checks.failed)
+    lab.note_figures("edges", {"passed": checks.passed, "failed": checks.failed})
     return 1 if checks.failed else 0
 
 

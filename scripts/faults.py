@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The client that ships, on a real disk that dies: killed at system calls, cut off from power, on a disk that fills up.
 
-usage: scripts/faults.py [--long] [--seed N] [kills] [power] [full]          (`make faults`; as root)
+usage: scripts/faults.py [--long] [--seed N] [kills] [errors] [power] [full]          (`make faults`; as root)
 
 A tree of build 1, with files of the user in it, is updated to build 2 again and again, and each time something happens:
 
   kills   strace ends the client at the n-th call of a kind (write, fsync, rename, link, unlink ...), in an update by pack,
           an update by objects, a heal and a rollback
-  power   the tree lies on an ext4 of its own in a loop device, which is shut down at a random moment without its log being
-          written (EXT4_IOC_SHUTDOWN), as if the power had gone; then it is mounted again
+  errors  there the n-th call of a kind fails instead: EIO, ENOSPC, EACCES or EMFILE
+  power   the tree lies on an ext4, and then an xfs, of its own in a loop device, which is shut down at a random moment
+          without its log being written, as if the power had gone; then it is mounted again
   full    the tree lies on a tmpfs of every size from too small to large enough, in steps of 64 KiB; and on one that runs
           out of inodes; and on one that turns read-only in the middle
 
@@ -35,7 +36,11 @@ import lab
 PLATFORM = "linux-x86_64"
 CALLS = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
          "unlinkat", "mkdir", "mkdirat", "symlinkat", "fchmod"]
-EXT4_IOC_SHUTDOWN = 0x8004587D
+# Calls that only read can fail, too; to be killed there is no different from before the next that writes.
+READS = ["openat", "read", "pread64", "statx", "newfstatat", "getdents64", "fstatfs"]
+ERRORS = ["EIO", "ENOSPC", "EACCES", "EMFILE"]
+# EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are one number, and so are their flags.
+SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 KILLED, DISK, NOTHING_TO_DO = 137, 7, 3
 MINE = {"mine.txt": b"of the user\n", "lib/plugins/own.so": b"a plugin\n", "readme.txt": b"edited by the user\n"}
@@ -161,11 +166,11 @@ def contents(tree):
     return found
 
 
-def counts(world, command, prepare):
+def counts(world, command, prepare, calls):
     """How often each kind of call is made by a run that nothing happens to."""
     tree, log = world.scratch / "counted", world.scratch / "strace.txt"
     prepare(tree)
-    trace = ["strace", "-f", "-qq", "-e", f"trace={','.join(CALLS)}", "-o", log]
+    trace = ["strace", "-f", "-qq", "-e", f"trace={','.join(calls)}", "-o", log]
     world.run(*command(tree), prefix=trace)
     shutil.rmtree(tree)
     found = {}
@@ -176,35 +181,41 @@ def counts(world, command, prepare):
     return found
 
 
-def kills(world, long, _dice):
-    """Kills at every call, or in the short form at some spread evenly over each kind."""
-    template, updated = world.template, world.scratch / "confirmable"
+def scenarios(world):
+    """What is done to which tree: name → (the tree before, the command)."""
+    updated = world.scratch / "confirmable"
     # One that was not started yet, so that the way back is open.
-    copy(template, updated)
+    copy(world.template, updated)
     world.run("update", updated)
     damaged = world.scratch / "damaged"
     copy(world.updated, damaged)
     (damaged / "big.bin").write_bytes(b"damaged")
     (damaged / "data/0").unlink()
     objects = ("--from", str(world.without_packs))
-    scenarios = {
-        "update by pack": (template, lambda tree: ("update", tree)),
-        "update by objects": (template, lambda tree: ("update", tree, *objects)),
+    return {
+        "update by pack": (world.template, lambda tree: ("update", tree)),
+        "update by objects": (world.template, lambda tree: ("update", tree, *objects)),
         "heal": (damaged, lambda tree: ("heal", tree)),
         "rollback": (updated, lambda tree: ("rollback", tree)),
     }
+
+
+def at_calls(world, long, calls, inject, said):
+    """Something happens at every call of these kinds, or in the short form at some spread evenly over each kind. `inject`
+    gives what strace is told, for the number of the run. Returns how often, and how many came back as the old release."""
     total = recovered_old = 0
-    for name, (start, command) in scenarios.items():
-        calls = counts(world, command, lambda tree, start=start: copy(start, tree))
+    for name, (start, command) in scenarios(world).items():
+        made = counts(world, command, lambda tree, start=start: copy(start, tree), calls)
         # A log line of ours is written, too; what matters is that every call of the tree's is among them.
-        for call, count in sorted(calls.items()):
+        for call, count in sorted(made.items()):
             step = 1 if long else max(1, count // 3)
             for number in range(1, count + 1, step):
                 tree = world.scratch / "tree"
                 copy(start, tree)
-                what = f"{name}, killed at {call} {number} of {count}"
-                inject = f"inject={call}:signal=KILL:when={number}"
-                strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+                happens = inject(total)
+                what = f"{name}, {happens} at {call} {number} of {count}"
+                strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                          f"inject={call}:{happens}:when={number}"]
                 world.run(*command(tree), codes=None, prefix=strace)
                 if name == "heal":
                     # A damaged tree is healed, not launched; that it recovers is seen by healing it again.
@@ -217,18 +228,35 @@ def kills(world, long, _dice):
                         world.finish(tree, what)
                 shutil.rmtree(tree)
                 total += 1
-        print(f"kills: {name}: {sum(calls.values())} calls of {len(calls)} kinds", flush=True)
-    print(f"kills: {total} kills, {recovered_old} came back as the old release; no tree in between, nothing of the user lost")
+        print(f"{said}: {name}: {sum(made.values())} calls of {len(made)} kinds", flush=True)
+    return total, recovered_old
+
+
+def kills(world, long, _dice):
+    """The process ends."""
+    total, old = at_calls(world, long, CALLS + READS if long else CALLS, lambda _: "signal=KILL", "kills")
+    print(f"kills: {total} kills, {old} came back as the old release; no tree in between, nothing of the user lost")
+    return {"kills": total, "came_back_old": old, "mixed_trees_or_lost_files": 0}
+
+
+def errors(world, long, _dice):
+    """One call fails."""
+    total, old = at_calls(world, long, CALLS + READS, lambda number: f"error={ERRORS[number % len(ERRORS)]}", "errors")
+    print(f"errors: {total} failed calls, {old} came back as the old release; no tree in between, nothing of the user lost")
+    return {"failed_calls": total, "came_back_old": old, "mixed_trees_or_lost_files": 0}
 
 
 class Loop:
-    """An ext4 of its own."""
+    """A file system of its own in a file."""
 
-    def __init__(self, scratch):
-        self.image, self.at = scratch / "disk.img", scratch / "disk"
+    MAKE = {"ext4": ("64m", "mkfs.ext4", "-qF"), "xfs": ("400m", "mkfs.xfs", "-qf")}
+
+    def __init__(self, scratch, kind):
+        self.image, self.at = scratch / f"{kind}.img", scratch / kind
         self.at.mkdir()
-        lab.run("truncate", "-s", "64m", self.image)
-        lab.run(lab.find_tool("mkfs.ext4"), "-qF", self.image)
+        size, program, flags = self.MAKE[kind]
+        lab.run("truncate", "-s", size, self.image)
+        lab.run(lab.find_tool(program), flags, self.image)
         self.mount()
 
     def mount(self):
@@ -245,52 +273,58 @@ class Loop:
         """From here on nothing reaches the disk, not even the log."""
         directory = os.open(self.at, os.O_RDONLY)
         try:
-            fcntl.ioctl(directory, EXT4_IOC_SHUTDOWN, bytes(ctypes.c_uint32(NO_LOG_FLUSH)))
+            fcntl.ioctl(directory, SHUTDOWN, bytes(ctypes.c_uint32(NO_LOG_FLUSH)))
         finally:
             os.close(directory)
 
 
 def power(world, long, dice):
     """The power goes at random moments of an update; sometimes once more while it recovers."""
-    loop = Loop(world.scratch)
+    figures = {}
+    for kind in Loop.MAKE:
+        loop = Loop(world.scratch, kind)
+        cycles = (2000 if long else 200) if kind == "ext4" else (500 if long else 50)
+        old, new = power_on(world, loop, cycles, dice)
+        loop.umount()
+        print(f"power: {kind}: {cycles} cuts, after which {old} trees were the old release and {new} the new one", flush=True)
+        if not old or not new:
+            raise lab.LabError("power: all cuts came to the same, so they were not in the middle")
+        figures |= {f"{kind}_cuts": cycles, f"{kind}_old": old, f"{kind}_new": new}
+    return figures | {"mixed_trees_or_lost_files": 0}
+
+
+def power_on(world, loop, cycles, dice):
     tree = loop.at / "tree"
-    started = time.monotonic()
     copy(world.template, tree)
-    lab.run("sync")
+    lab.run("sync", "-f", loop.at)
     started = time.monotonic()
     world.update(tree)
     whole_s = time.monotonic() - started
     lab.run("rm", "-rf", tree)
     found = {1: 0, 2: 0}
-    cycles = 2000 if long else 200
     for cycle in range(cycles):
         copy(world.template, tree)
         lab.run("sync", "-f", loop.at)
-        program = subprocess.Popen([world.client, "update", "--tree", tree], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(dice.random() * whole_s * 1.1)
-        loop.cut()
-        program.kill()
-        program.wait()
-        loop.umount()
-        loop.mount()
-        what = f"power, cycle {cycle}"
+        cut_during(world, loop, ("update", "--tree", tree), dice.random() * whole_s * 1.1)
+        what = f"power, cycle {cycle} on {loop.at.name}"
         if dice.random() < 0.3:
-            again = subprocess.Popen([world.client, "launch", "--tree", tree, "--no-update"], stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL)
-            time.sleep(dice.random() * 0.05)
-            loop.cut()
-            again.kill()
-            again.wait()
-            loop.umount()
-            loop.mount()
+            cut_during(world, loop, ("launch", "--tree", tree, "--no-update"), dice.random() * 0.05)
         found[world.recover_and_compare(tree, what)] += 1
         if cycle % 10 == 0:
             world.finish(tree, what)
         lab.run("rm", "-rf", tree)
+    return found[1], found[2]
+
+
+def cut_during(world, loop, command, after_s):
+    """The power goes while the client runs; then the disk is there again."""
+    program = subprocess.Popen([world.client, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_s)
+    loop.cut()
+    program.kill()
+    program.wait()
     loop.umount()
-    print(f"power: {cycles} cuts, after which {found[1]} trees were the old release and {found[2]} the new one")
-    if not all(found.values()):
-        raise lab.LabError("power: all cuts came to the same, so they were not in the middle")
+    loop.mount()
 
 
 def full(world, long, dice):
@@ -318,6 +352,7 @@ def full(world, long, dice):
         world.finish(tree, what)
 
     used = sum(path.lstat().st_size for path in world.template.rglob("*")) + (256 << 10)
+    figures = {}
     results, size, enough = [], used // step * step, 0
     while enough < 3:
         what = f"a disk of {size >> 10} KiB"
@@ -325,6 +360,7 @@ def full(world, long, dice):
         enough = enough + 1 if results[-1] == 0 else 0
         size += step
     print(f"full: {len(results)} sizes in steps of 64 KiB, {results.count(DISK)} too small: told, and nothing changed")
+    figures |= {"sizes": len(results), "too_small": results.count(DISK)}
     files = sum(1 for _ in world.template.rglob("*"))
     results, enough, inodes = [], 0, files + 4
     while enough < 3:
@@ -333,6 +369,7 @@ def full(world, long, dice):
         enough = enough + 1 if results[-1] == 0 else 0
         inodes += 1 if long else 4
     print(f"full: {len(results)} numbers of inodes, {results.count(DISK)} too few: told, and nothing changed")
+    figures |= {"inode_counts": len(results), "too_few": results.count(DISK)}
     turned = 0
     for number in range(300 if long else 40):
         what = f"a disk that turns read-only, {number}"
@@ -350,9 +387,10 @@ def full(world, long, dice):
 
         on_tmpfs("size=64m", read_only)
     print(f"full: a disk that turned read-only stopped {turned} updates; each was finished later")
+    return figures | {"remounts": 300 if long else 40, "stopped_by_remount": turned, "mixed_trees_or_lost_files": 0}
 
 
-FAULTS = {"kills": kills, "power": power, "full": full}
+FAULTS = {"kills": kills, "errors": errors, "power": power, "full": full}
 
 
 def main():
@@ -367,7 +405,8 @@ def main():
     for name in arguments.faults or FAULTS:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="lamplighter-faults-"))
         world = World(scratch, arguments.programs or lab.binaries())
-        FAULTS[name](world, arguments.long, random.Random(arguments.seed))
+        figures = FAULTS[name](world, arguments.long, random.Random(arguments.seed))
+        lab.note_figures(f"faults-{name}", {"long": arguments.long, **figures})
         shutil.rmtree(scratch)
 
 

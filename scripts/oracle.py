@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 
+import lab
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 CARGO = os.environ.get("CARGO", "cargo")
@@ -100,6 +102,8 @@ def main():
             if counts["histories"] // PROGRESS > (counts["histories"] - done["histories"]) // PROGRESS:
                 print(f"oracle: {counts['histories']} histories, {len(disagreements)} disagreements", flush=True)
     missing = report(counts, given.histories, time.monotonic() - started)
+    figures = {"histories": counts["histories"], "steps": counts["steps"], "disagreements": len(disagreements)}
+    lab.note_figures("oracle", figures)
     for disagreement in disagreements[:20]:
         print(f"oracle: DISAGREEMENT: {disagreement}")
     for name in missing:

@@ -139,6 +139,7 @@ group_compare() {
     need zstd zstd
     need strace strace
     need mkfs.ext4 e2fsprogs
+    need mkfs.xfs xfsprogs
     need time time
 }
 

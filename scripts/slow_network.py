@@ -130,9 +130,11 @@ def main():
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     speed = {name: size * len(walls) / sum(walls) for name, walls in times.items()}
-    lab.note("slow-network", rate_mbit=arguments.rate, loss_percent=arguments.loss, bytes=size, rounds=arguments.rounds,
-             curl_bytes_per_s=round(speed["curl"]), client_bytes_per_s=round(speed["client"]),
-             share_of_curl=round(speed["client"] / speed["curl"], 3))
+    figures = {"rate_mbit": arguments.rate, "loss_percent": arguments.loss, "bytes": size, "rounds": arguments.rounds}
+    figures |= {f"{name}_bytes_per_s": round(value) for name, value in speed.items()}
+    figures["share_of_curl"] = round(speed["client"] / speed["curl"], 3)
+    print(f"{figures['share_of_curl']:.3f} of curl's speed: {figures}", flush=True)
+    lab.note_figures("slow-network", figures)
     return 0
 
 

@@ -9,9 +9,10 @@ use crate::format::layout;
 use crate::format::release::Release;
 use crate::format::root::{ROOT_BYTES_MAX, Root};
 use crate::format::settings::Settings;
+use crate::machine::Machine;
 use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
-use crate::source::{self, HttpOptions, Source};
+use crate::source::{HttpOptions, Source, Unreachable};
 use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, TrustState, Verdict};
 
 /// Fetches documents until the verdict on `facts` is final.
@@ -166,13 +167,14 @@ pub(crate) struct Network {
     pub(crate) retry: RetryPolicy,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: Cancel,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
 impl Network {
     /// A downloader for `location` and its mirrors: those of the user's choice, and those `named` by the site. Private header
     /// fields go to hosts the user chose: who may sign heads may not ask for the user's secrets.
     pub(crate) fn downloader(&self, location: &str, own: &[String], named: &[String]) -> Result<Downloader, Error> {
-        let mut sources: Vec<Arc<dyn Source>> = vec![source::open(location, &self.http)?];
+        let mut sources: Vec<Arc<dyn Source>> = vec![self.machine.open_source(location, &self.http)?];
         let mut known = vec![location.trim_end_matches('/')];
         let chosen: Vec<&str> = own.iter().map(String::as_str).chain([location]).map(host).collect();
         let without = HttpOptions { headers: Vec::new(), ..self.http.clone() };
@@ -180,7 +182,7 @@ impl Network {
             let plain = mirror.trim_end_matches('/');
             let options = if chosen.contains(&host(mirror)) { &self.http } else { &without };
             // One that cannot be opened is no reason to stop.
-            if let Some(source) = source::open(mirror, options).ok().filter(|_| !known.contains(&plain)) {
+            if let Some(source) = self.machine.open_source(mirror, options).ok().filter(|_| !known.contains(&plain)) {
                 known.push(plain);
                 sources.push(source);
             }
@@ -190,8 +192,8 @@ impl Network {
 
     /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
     pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
-        let opened = source::open(location, &self.http);
-        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(source::Unreachable::new(location, error)))])
+        let opened = self.machine.open_source(location, &self.http);
+        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(Unreachable::new(location, error)))])
     }
 
     fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {
@@ -213,11 +215,8 @@ pub(crate) fn pin(settings: &Settings, root: Vec<u8>, floor_build: u64) -> Resul
 }
 
 /// A state for an install that remembers nothing yet, with a private bucket of its own.
-pub(crate) fn fresh_state() -> TrustState {
-    let mut secret = [0; 16];
-    // Without randomness the install shares a bucket with others; nothing else depends on it.
-    let _ = getrandom::fill(&mut secret);
-    TrustState { rollout_secret: secret, ..TrustState::default() }
+pub(crate) fn fresh_state(machine: &dyn Machine) -> TrustState {
+    TrustState { rollout_secret: machine.secret(), ..TrustState::default() }
 }
 
 /// A verdict that asks for more, or for less, than the goal allows: unreachable, and an error rather than a panic.

@@ -33,6 +33,9 @@ use crate::trust::VerifiedRelease;
 pub use directory::deploy_directory;
 pub use identify::Recognised;
 
+/// Threads that fetch objects, and as many that flush files, as a rule: what a disk and a server take at once.
+pub const HELPERS: usize = 4;
+
 /// What a tree is updated from.
 #[derive(Debug, Clone)]
 pub struct BaseRelease {
@@ -182,6 +185,8 @@ pub struct Deploy<'a> {
     pub progress: &'a dyn Progress,
     /// Asks to stop.
     pub cancel: &'a Cancel,
+    /// Threads that fetch objects, and as many that flush files, beside the calling one: [`HELPERS`], or 0 for none.
+    pub helpers: usize,
 }
 
 /// What looking at the tree came to.

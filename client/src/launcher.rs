@@ -19,7 +19,7 @@ use crate::bundle;
 use crate::error::{Class, Error};
 use crate::launch::{Action, Facts, Resources, Settings, decide};
 use crate::notes::NotesSection;
-use crate::tree::{Tree, TreeError};
+use crate::tree::TreeError;
 use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutcome, Start, Updater};
 
 use progress::HostProgress;
@@ -334,8 +334,10 @@ impl<'a> Driver<'a> {
         let skipped = updater.skipped()?;
         // What was staged before waits as long as the installed build is held.
         let free = updater.held()?.is_none();
+        let look = updater.look();
+        // Asked after the site, which may have condemned it.
         let staged = updater.prepared()?.filter(|_| free).map(|prepared| (prepared.build, prepared.version));
-        let look = match updater.look() {
+        let look = match look {
             Ok(look) => look,
             // What is staged needs no site.
             Err(_) if staged.is_some() => return Ok(Looked { offered: staged, minimum_build: 0 }),
@@ -519,7 +521,7 @@ fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
     if !tree.is_dir() {
         return Ok(false);
     }
-    let tree = Tree::open(tree, config.state.as_deref())?;
+    let tree = config.machine.open_tree(tree, config.state.as_deref())?;
     if !tree.state_dir().is_dir() {
         return Ok(false);
     }

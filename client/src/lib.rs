@@ -21,6 +21,7 @@ pub mod error;
 pub mod format;
 pub mod launch;
 pub mod launcher;
+pub mod machine;
 pub mod notes;
 pub mod patch;
 pub mod patcher;

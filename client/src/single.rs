@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::consult::{self, Network, consult, pin, undecided};
-use crate::deploy::{BaseRelease, Deploy, Order, Route, RouteTaken};
+use crate::deploy::{BaseRelease, Deploy, HELPERS, Order, Route, RouteTaken};
 use crate::download::{Downloader, RetryPolicy};
 use crate::error::{Class, Error};
 use crate::format::digest::Blake3;
@@ -38,6 +38,7 @@ use crate::format::pack;
 use crate::format::release::Release;
 use crate::format::settings::Settings;
 use crate::format::text::Time;
+use crate::machine::ThisMachine;
 use crate::notes::NotesSection;
 use crate::progress::{Cancel, Event, Progress};
 use crate::source::HttpOptions;
@@ -129,7 +130,7 @@ impl SelfUpdate {
         let pin = pin(&settings, root, build)?;
         let executable = executable::find(executable)?;
         let memory = Memory::new(state, &settings.app, &executable);
-        let network = Network { http, retry, progress, cancel };
+        let network = Network { http, retry, progress, cancel, machine: Arc::new(ThisMachine) };
         Ok(Self { executable, build, settings, pin, memory, network })
     }
 
@@ -236,7 +237,8 @@ impl SelfUpdate {
             manifest: manifest.as_deref(),
         };
         let Network { progress, cancel, .. } = &self.network;
-        let staged = Deploy { lock: workshop.lock(), downloader, progress: &**progress, cancel }.stage(&order)?;
+        let staged = Deploy { lock: workshop.lock(), downloader, progress: &**progress, cancel, helpers: HELPERS }
+            .stage(&order)?;
         let name = layout::manifest(release.release.build, &release.release.platform);
         let target = Manifest::parse(&staged.record().manifest).map_err(|source| Error::Manifest { name, source })?;
         let row = one_file(&target).ok_or_else(|| self.not_one_file(&release.release))?;

@@ -7,9 +7,14 @@
 //! * **I2** Files that neither manifest lists are never touched. What the user put where a listed thing must go, and a
 //!   listed file that the user edited, moves to `kept/` with its content, and the report names it.
 //! * **I3** Recovery may itself be cut off at any point, any number of times.
+//! * **I4** A name that both manifests list with other content is never missing: the new content is renamed over it. On
+//!   Windows a program that runs is renamed away first; between the two renames recovery finds it in `backup/`.
 //! * **I5** Files that do not change are not read, copied or touched: file number and time of change stay.
 //! * **I6** Lack of space, of rights, and files that changed since the plan was made are found before the journal exists;
 //!   any later error rolls back.
+//! * **I7** Whoever finds the new tree finds the way back to the one before, offline, until it is dropped
+//!   ([`TreeLock::drop_previous`]); for contents the user had not edited. Where files cannot have two names, a power cut
+//!   between two renames may lose it.
 //!
 //! # Layout of the state directory
 //!

@@ -24,7 +24,7 @@ use crate::format::manifest::Manifest;
 use crate::format::path::RelPath;
 use crate::format::release::{RELEASE_BYTES_MAX, Release};
 use crate::format::settings::Settings;
-use crate::format::text::Time;
+use crate::machine::{Machine, ThisMachine};
 use crate::notes::NotesSection;
 use crate::progress::{Cancel, Event, Phase, Progress, Silent};
 use crate::source::HttpOptions;
@@ -68,6 +68,8 @@ pub struct Config {
     pub allow_network_share: bool,
     /// Tells what kind of network share a directory lies on, if on any: [`system_share`], unless the host knows better.
     pub share_of: fn(&Path) -> Option<&'static str>,
+    /// The machine it runs on: [`ThisMachine`], but for simulations.
+    pub machine: Arc<dyn Machine>,
 }
 
 impl Config {
@@ -82,6 +84,7 @@ impl Config {
             cancel: Cancel::default(),
             allow_network_share: false,
             share_of: system_share,
+            machine: Arc::new(ThisMachine),
         }
     }
 }
@@ -126,7 +129,7 @@ impl Updater {
     /// # Errors
     /// No settings there, or damaged ones.
     pub fn open(config: Config) -> Result<Self, Error> {
-        let tree = Tree::open(&config.tree, config.state.as_deref())?;
+        let tree = config.machine.open_tree(&config.tree, config.state.as_deref())?;
         let path = tree.state_dir().to_path_buf();
         let (Some(settings), Some(root)) = (tree.read_state(SETTINGS)?, tree.read_state(ROOT)?) else {
             return Err(Error::NoSettings { path: config.tree });
@@ -247,7 +250,7 @@ impl Updater {
         let installed = self.installed(&state)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
-        self.remember_if_free(judgement.state)?;
+        self.remember_if_free(&judgement)?;
         match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Available(release) => {
                 Ok(CheckOutcome::Available { build: release.build, version: release.version })
@@ -297,6 +300,9 @@ impl Updater {
         let downloader = self.downloader(from, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let installed = installed.map(|installed| installed.build);
+        if self.condemns_staged(&judgement)? {
+            lock.discard_staging()?;
+        }
         self.remember(lock, judgement.state)?;
         if self.switched {
             lock.replace_state(SETTINGS, &self.settings.to_bytes())?;
@@ -404,7 +410,8 @@ impl Updater {
     }
 
     fn deploy<'a>(&'a self, lock: &'a TreeLock, downloader: &'a Downloader) -> Deploy<'a> {
-        Deploy { lock, downloader, progress: self.config.progress.as_ref(), cancel: &self.config.cancel }
+        let Config { progress, cancel, machine, .. } = &self.config;
+        Deploy { lock, downloader, progress: progress.as_ref(), cancel, helpers: machine.helpers() }
     }
 
     /// Refuses to fetch content for a tree that lies on a network share, unless that was allowed: between check and rename

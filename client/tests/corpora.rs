@@ -9,6 +9,8 @@ mod frozen;
 mod fuzzed;
 #[path = "support/mutator.rs"]
 mod mutator;
+#[path = "support/scoreboard.rs"]
+mod scoreboard;
 #[path = "support/seeds.rs"]
 mod seeds;
 
@@ -23,6 +25,7 @@ use fuzzed::{TARGETS, Target, decodes};
 use lamplighter_client::format::pack::{DEFLATE, PLAIN, REFERENCES};
 use mutator::Mutator;
 use seeds::seeds;
+use serde_json::json;
 
 /// Most bytes of a changed input.
 const INPUT_BYTES_MAX: usize = 64 << 10;
@@ -158,5 +161,8 @@ fn changed_inputs_are_survived_in_bounded_time_and_memory() {
         mutate(target, if cfg!(windows) { executions / 10 } else { executions }, &running);
     }
     *running.lock().expect("a lock") = None;
+    let executions: u32 = EXECUTIONS.iter().map(|(_, executions)| executions).sum();
+    let figures = json!({ "targets": TARGETS.len(), "executions": executions, "failed": 0, "peak_kib": memory_kib() });
+    scoreboard::note("corpora", figures);
     assert!(memory_kib().is_none_or(|kib| kib < MEMORY_KIB_MAX), "{:?} KiB", memory_kib());
 }

@@ -201,9 +201,8 @@ fn what_a_program_writes_to_an_old_file_during_the_commit_is_kept() {
         }
     }
     let staging = lock.staging("u").expect("staging");
-    let ops = tree::plan(&lock, &old(), &new(), |n, text, executable| {
-        stage(&staging, n, text, executable).expect("staged");
-    });
+    let put = |n: usize, text: &str, executable| stage(&staging, n, text, executable);
+    let ops = tree::plan(&lock, &old(), &new(), put).expect("a plan");
     let transaction = Transaction { from: Some(record(&old())), to: record(&new()), ops, staging };
     // Files are placed in order: lib/b is held and placed before the last event.
     let report = lock.commit(transaction, &WhenPlaced(std::sync::Mutex::new(&mut held))).expect("committed");

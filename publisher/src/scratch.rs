@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamplighter_client::deploy::{BaseRelease, Deploy, DeployReport, Order, Route};
+use lamplighter_client::deploy::{BaseRelease, Deploy, DeployReport, HELPERS, Order, Route};
 use lamplighter_client::download::{Downloader, RetryPolicy};
 use lamplighter_client::error::Error as ClientError;
 use lamplighter_client::format::manifest::Manifest;
@@ -99,12 +99,8 @@ impl Scratch {
         let downloader = Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone());
         let lock = Tree::open(&tree.path(), Some(&tree.state()))?.lock(Duration::ZERO)?;
         lock.recover()?;
-        Deploy { lock: &lock, downloader: &downloader, progress: &*progress, cancel: &cancel }.run(&Order {
-            release,
-            base,
-            route,
-            everything: false,
-            manifest: None,
-        })
+        let deploy =
+            Deploy { lock: &lock, downloader: &downloader, progress: &*progress, cancel: &cancel, helpers: HELPERS };
+        deploy.run(&Order { release, base, route, everything: false, manifest: None })
     }
 }

@@ -5,6 +5,8 @@
 
 #[path = "../../client/tests/support/hostile.rs"]
 mod hostile;
+#[path = "../../client/tests/support/scoreboard.rs"]
+mod scoreboard;
 #[path = "support/signing.rs"]
 mod signing;
 #[path = "support/world.rs"]
@@ -22,6 +24,7 @@ use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Outcome, Updater};
 
 use hostile::{Fault, Hostile};
+use serde_json::json;
 use signing::{HEAD, change_head};
 use world::{World, contents, copy, done, noise};
 
@@ -271,6 +274,10 @@ fn of_a_thousand_updates_with_one_answer_in_a_hundred_altered_all_succeed_and_no
          {second} needed a second run, {third} a third"
     );
     println!("{found}; what the others ended with: {why:#?}");
+    let (updates, again) = (UPDATES_ON_A_BAD_LINE, second + third);
+    let figures =
+        json!({ "updates": updates, "answers": answers, "altered": altered, "run_again": again, "wrong_bytes": 0 });
+    scoreboard::note("bad-line", figures);
     assert!(second <= touched && third <= 2, "nothing stands in the way for good: {found}");
     assert!(altered * 200 > answers && altered * 50 < answers && touched > 10, "about one in a hundred: {found}");
 }

@@ -214,7 +214,7 @@ fn a_refresh_signs_what_expires_soon_with_the_channel_key_alone() {
     let said = at(&press, 104, &refresh).expect(SITE, &["beta"]);
     assert!(said.out.contains("stable is signed again"), "one that fails keeps no other from it: {}", said.out);
     fs::write(press.path("site/channels/beta.head"), beta).expect("mended");
-    at(&press, 365 * 5 - 89, &refresh).expect(0, &["root version 1 expires"]);
+    at(&press, 365 * 5 - 80, &refresh).expect(0, &["root version 1 expires"]);
     at(&press, 365 * 6, &refresh).expect(TRUST, &["root version 1 expired"]);
 }
 

@@ -4,8 +4,8 @@
 //! One exception is meant and asserted as such: the text of an untrusted comment, which no signature covers and nobody reads.
 //! A signature more than the threshold needs is the other; the head with two signatures has its own test.
 
-#![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
-
+#[path = "../../client/tests/support/scoreboard.rs"]
+mod scoreboard;
 #[path = "support/signing.rs"]
 mod signing;
 #[path = "support/world.rs"]
@@ -28,6 +28,7 @@ use lamplighter_client::format::signed::SignedDocument;
 use lamplighter_client::updater::{CheckOutcome, Config, Origin, Outcome, Updater};
 use lamplighter_publisher::sign::Role;
 
+use serde_json::json;
 use signing::{HEAD, sign};
 use world::{APP, PLATFORM, World, contents, copy, done, noise, text};
 
@@ -164,9 +165,15 @@ fn each_byte(
         sum
     });
     sum.accepted.sort();
-    println!("{name}: {} refused, {} without effect, {} accepted", sum.refused, sum.no_matter, sum.accepted.len());
+    note(name, sum.refused, sum.no_matter, sum.accepted.len());
     assert_eq!(sum.refused + sum.no_matter + sum.accepted.len(), range.len() * CHANGES.len());
     sum
+}
+
+fn note(name: &str, refused: usize, without_effect: usize, accepted: usize) {
+    let changes = refused + without_effect + accepted;
+    let figures = json!({ "of": name, "changes": changes, "without_effect": without_effect, "accepted": accepted });
+    scoreboard::note(&format!("every-byte-{}", name.replace(['/', ' '], "-")), figures);
 }
 
 fn open(world: &World) -> Updater {
@@ -257,7 +264,7 @@ fn no_byte_of_a_pinned_root_can_be_changed() {
             refused += 1;
         }
     }
-    println!("pinned root: {refused} refused");
+    note("pinned root", refused, 0, 0);
     done(install(&world, None));
 }
 

@@ -6,7 +6,7 @@
 mod hostile;
 #[path = "../../client/tests/support/proxy.rs"]
 mod proxy;
-#[path = "support/scoreboard.rs"]
+#[path = "../../client/tests/support/scoreboard.rs"]
 mod scoreboard;
 #[path = "support/world.rs"]
 mod world;
@@ -25,6 +25,7 @@ use lamplighter_client::updater::{Config, Outcome, Updater};
 use hostile::{Fault, Hostile};
 use proxy::Passing;
 use scoreboard::note;
+use serde_json::json;
 use world::{World, contents, copy, done, noise, text, write};
 
 /// Bytes of new content that cannot be compressed.
@@ -82,10 +83,8 @@ impl Scene {
         assert!(contents(tree) == contents(&self.world.path("input-2")), "{name}: the tree is not build 2");
         let sent: u64 = servers.iter().map(|server| server.sent_bytes()).sum();
         let ratio = sent as f64 / self.pack_bytes as f64;
-        note(
-            &format!("resume-{name}"),
-            &format!(r#""cuts":{CUTS},"pack_bytes":{},"sent_bytes":{sent},"ratio":{ratio:.4}"#, self.pack_bytes),
-        );
+        let figures = json!({ "cuts": CUTS, "pack_bytes": self.pack_bytes, "sent_bytes": sent, "ratio": ratio });
+        note(&format!("resume-{name}"), figures);
         assert!(ratio <= 1.05, "{name}: {sent} bytes were sent for {}", self.pack_bytes);
     }
 }

@@ -43,7 +43,7 @@
 
 #[path = "../../client/tests/support/hostile.rs"]
 mod hostile;
-#[path = "support/scoreboard.rs"]
+#[path = "../../client/tests/support/scoreboard.rs"]
 mod scoreboard;
 #[path = "../../client/tests/support/tls.rs"]
 mod tls;
@@ -64,6 +64,7 @@ use std::time::Instant;
 use network::faults::{Facts, Row, excluded, rows};
 use network::scene::{Kind, PATIENT, Run, Scene, When};
 use scoreboard::note;
+use serde_json::json;
 
 /// Cases at once; most of their time they wait.
 const WORKERS: usize = 8;
@@ -184,7 +185,7 @@ fn every_fault_is_survived_or_named_and_changes_nothing() {
         rows.len()
     );
     if only.is_none() {
-        note("network-faults", &format!(r#""cases":{count},"failed":{failed},"seconds":{seconds:.1}"#));
+        note("network-faults", json!({ "cases": count, "forms": rows.len(), "failed": failed }));
     }
     assert!(failures.is_empty(), "{failed} of {count} failed:\n{}", failures.into_values().collect::<String>());
     let covered: BTreeSet<u32> = cases.iter().map(|case| case.row.number).collect();
@@ -232,7 +233,7 @@ fn whatever_faults_come_together_there_is_one_release_or_the_other() {
     let whole = words.get("whole").copied().unwrap_or(0);
     assert!(only.is_some() || (whole * 20 > storms && words.len() > 5), "neither all calm nor all lost: {words:?}");
     if only.is_none() {
-        note("network-storms", &format!(r#""storms":{storms},"failed":0,"whole":{whole}"#));
+        note("network-storms", json!({ "storms": storms, "whole": whole, "failed": 0 }));
     }
 }
 

@@ -43,6 +43,8 @@ mod frozen;
 mod hostile;
 #[path = "../../client/tests/support/keys.rs"]
 mod keys;
+#[path = "../../client/tests/support/scoreboard.rs"]
+mod scoreboard;
 #[path = "support/world.rs"]
 mod world;
 
@@ -61,6 +63,8 @@ mod threats {
 
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+use serde_json::json;
 
 /// One case; it says what was wrong.
 struct Case {
@@ -137,6 +141,7 @@ fn every_row_of_the_threats_is_withstood() {
         println!("{}{number}: {cases} cases, {seconds:.2} s", char::from(*letter));
     }
     println!("{count} cases in {:.1} s, {} failed", begun.elapsed().as_secs_f64(), failures.len());
+    scoreboard::note("threats", json!({ "rows": rows.len(), "cases": count, "failed": failures.len() }));
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
     let expected: Vec<_> = (1..=22).map(|n| (b'A', n)).chain((1..=9).map(|n| (b'B', n))).collect();
     assert_eq!(rows.keys().copied().collect::<Vec<_>>(), expected, "every row has cases");

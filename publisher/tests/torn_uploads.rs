@@ -3,7 +3,7 @@
 
 #[path = "../../client/tests/support/hostile.rs"]
 mod hostile;
-#[path = "support/scoreboard.rs"]
+#[path = "../../client/tests/support/scoreboard.rs"]
 mod scoreboard;
 #[path = "support/world.rs"]
 mod world;
@@ -19,6 +19,7 @@ use lamplighter_client::updater::{Config, Origin, Outcome, Updater};
 
 use hostile::Hostile;
 use scoreboard::note;
+use serde_json::json;
 use world::{World, contents, copy, done, noise};
 
 /// A file and its new content, or what of it has arrived.
@@ -166,5 +167,5 @@ fn at_every_moment_of_an_upload_a_client_has_one_release_or_the_other() {
         assert_eq!(seen.last(), Some(&[2, 2]), "{order}: all is there");
         assert!(seen.iter().all(|builds| builds[0] > 0 && (builds[1] > 0 || !in_order)), "{order}: {seen:?}");
     }
-    note("torn-uploads", &format!(r#""moments":{moments},"torn":0"#));
+    note("torn-uploads", json!({ "moments": moments, "torn": 0 }));
 }

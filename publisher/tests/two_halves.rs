@@ -10,7 +10,7 @@ use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::error::Error;
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{CheckOutcome, Outcome, StageOutcome, Start};
-use support::world::{World, done, noise, write};
+use support::world::{APP, World, done, noise, write};
 
 fn content(world: &World, build: u64) -> std::collections::BTreeMap<String, Vec<u8>> {
     support::world::contents(&world.path(&format!("input-{build}")))
@@ -59,6 +59,40 @@ fn what_was_staged_gives_way_to_a_newer_release_and_to_a_halt() {
     assert!(matches!(world.open("tree").stage(None), Ok(StageOutcome::Ready(p)) if p.build == 3));
     assert_eq!(world.open("tree").commit().expect("committed").build, 3);
     assert_eq!(world.contents("tree"), content(&world, 3));
+}
+
+/// Runs `publisher` to steer the channel.
+fn steer(world: &World, command: &str, more: &[&str]) {
+    let (site, keys) = (world.site(), world.path("keys"));
+    let args = [command, "--site", site.to_str().expect("UTF-8"), "--app", APP, "--channel", "stable", "--keys"];
+    world.publisher(&[&args[..], &[keys.to_str().expect("UTF-8")], more].concat());
+}
+
+#[test]
+fn what_was_staged_is_given_up_once_any_look_at_the_site_condemns_it() {
+    type Look = fn(&World);
+    let looks: [Look; 3] = [
+        |world| drop(world.open("tree").check().expect("checked")),
+        |world| drop(world.open("tree").look().expect("looked")),
+        |world| assert!(matches!(world.update("tree"), Ok(Outcome::Idle(_)))),
+    ];
+    for (number, look) in looks.into_iter().enumerate() {
+        let world = started(2);
+        world.open("tree").stage(None).expect("staged");
+        if number == 1 {
+            steer(&world, "halt", &[]);
+        } else {
+            // Another build is offered, to nobody yet.
+            let input = world.input(3, &[("app", b"three")]);
+            world.publish(3, &input, &["--rollout", "0:0"]);
+            steer(&world, "bad", &["--build", "2"]);
+        }
+        assert!(world.open("tree").prepared().expect("readable").is_some(), "{number}: nobody has told it yet");
+        look(&world);
+        assert_eq!(world.open("tree").prepared().expect("readable"), None, "{number}");
+        assert!(matches!(world.open("tree").commit(), Err(Error::NothingStaged { .. })), "{number}");
+        assert_eq!(world.contents("tree"), content(&world, 1));
+    }
 }
 
 #[test]

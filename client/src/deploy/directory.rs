@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BaseRelease, Deploy, DeployReport, Order, Route};
+use super::{BaseRelease, Deploy, DeployReport, HELPERS, Order, Route};
 use crate::download::{Downloader, RetryPolicy};
 use crate::error::Error;
 use crate::format::digest::Blake3;
@@ -33,7 +33,7 @@ pub fn deploy_directory(
     lock.recover()?;
     let base = lock.record()?.map(|record| recorded(dir, &record)).transpose()?;
     let downloader = Downloader::new(vec![source], RetryPolicy::default(), cancel.clone(), progress.clone());
-    let deploy = Deploy { lock: &lock, downloader: &downloader, progress: progress.as_ref(), cancel };
+    let deploy = Deploy { lock: &lock, downloader: &downloader, progress: progress.as_ref(), cancel, helpers: HELPERS };
     deploy.run(&Order { release, base: base.as_ref(), route, everything: base.is_none(), manifest: None })
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use super::Deploy;
 use crate::download::Downloader;
 use crate::error::Error;
 use crate::format::digest::Blake3;
@@ -13,9 +14,6 @@ use crate::format::layout;
 use crate::format::objects::{StoredObject, decode};
 use crate::progress::{Cancel, Event, Progress};
 use crate::tree::Staging;
-
-/// Connections that fetch objects at once.
-const FETCHERS: usize = 4;
 
 /// Objects fetched ahead of the one in use; bounds the disk space that downloads take.
 const AHEAD: usize = 8;
@@ -26,6 +24,8 @@ pub(super) struct ObjectFeed<'a> {
     staging: &'a Staging,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
+    /// Threads that fetch ahead; with none, an object is fetched when it is used.
+    fetchers: usize,
     /// In order of first use.
     objects: Vec<StoredObject>,
     state: Mutex<State>,
@@ -44,20 +44,15 @@ struct State {
 
 impl<'a> ObjectFeed<'a> {
     /// A feed of `objects`, which lists each object once in order of first use.
-    pub(super) fn new(
-        downloader: &'a Downloader,
-        staging: &'a Staging,
-        progress: &'a dyn Progress,
-        cancel: &'a Cancel,
-        objects: Vec<StoredObject>,
-    ) -> Self {
+    pub(super) fn new(deploy: &'a Deploy<'_>, staging: &'a Staging, objects: Vec<StoredObject>) -> Self {
         let results = objects.iter().map(|_| None).collect();
         let state = Mutex::new(State { window_end: AHEAD, results, stopped: false });
         Self {
-            downloader,
+            downloader: deploy.downloader,
             staging,
-            progress,
-            cancel,
+            progress: deploy.progress,
+            cancel: deploy.cancel,
+            fetchers: deploy.helpers.min(objects.len()),
             objects,
             state,
             changed: Condvar::new(),
@@ -68,7 +63,7 @@ impl<'a> ObjectFeed<'a> {
     /// Runs `work` while fetchers run beside it; they end with it.
     pub(super) fn run<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         std::thread::scope(|scope| {
-            for _ in 0..FETCHERS.min(self.objects.len()) {
+            for _ in 0..self.fetchers {
                 scope.spawn(|| self.fetch_all());
             }
             let result = work();
@@ -80,19 +75,24 @@ impl<'a> ObjectFeed<'a> {
 
     /// The raw content of object `index`; waits for it, and lets the fetchers go on behind it.
     pub(super) fn raw(&self, index: usize) -> Result<Vec<u8>, Error> {
+        if self.fetchers == 0 {
+            self.fetch(&self.objects[index])?;
+        } else {
+            self.wait_for(index)?;
+        }
+        let object = &self.objects[index];
+        let stored = self.stored(object).ok_or_else(|| Error::Vanished { path: self.path(object) })?;
+        Ok(decode(&stored, object)?)
+    }
+
+    fn wait_for(&self, index: usize) -> Result<(), Error> {
         let mut state = self.lock();
         state.window_end = state.window_end.max(index + 1 + AHEAD);
         self.changed.notify_all();
         while state.results[index].is_none() {
             state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        if let Some(Err(error)) = state.results[index].replace(Ok(())) {
-            return Err(error);
-        }
-        drop(state);
-        let object = &self.objects[index];
-        let stored = self.stored(object).ok_or_else(|| Error::Vanished { path: self.path(object) })?;
-        Ok(decode(&stored, object)?)
+        state.results[index].replace(Ok(())).unwrap_or(Ok(()))
     }
 
     /// Frees the disk space of object `index`, which nothing needs any more.

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use crate::error::Error;
 use crate::tree::{CheckedFile, TreeError};
 
-const THREADS: usize = 4;
 /// Files that wait, each open: some systems allow 256 in all.
 const WAITING_MAX: usize = 16;
 
@@ -21,15 +20,17 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn new() -> Self {
+    /// Flushes on so many threads; with none, whoever hands a file over does it.
+    pub(super) fn new(threads: usize) -> Self {
         let (queue, files) = sync_channel(WAITING_MAX);
         let files = Arc::new(Mutex::new(files));
         let failed = Arc::new(Mutex::new(None));
-        let threads = (0..THREADS).map(|_| {
+        let queue = (threads > 0).then_some(queue);
+        let threads = (0..threads).map(|_| {
             let (files, failed) = (Arc::clone(&files), Arc::clone(&failed));
             std::thread::spawn(move || flush_all(&files, &failed))
         });
-        Self { threads: threads.collect(), queue: Some(queue), failed }
+        Self { threads: threads.collect(), queue, failed }
     }
 
     /// Takes a file; waits while too many are waiting.

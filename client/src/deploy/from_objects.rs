@@ -97,7 +97,7 @@ pub(super) fn make(
     let objects = needed(index, rows, reusable);
     let numbers: HashMap<Blake3, usize> = objects.iter().enumerate().map(|(n, o)| (o.blake3, n)).collect();
     let last_use = last_uses(index, rows);
-    let feed = ObjectFeed::new(deploy.downloader, staging, deploy.progress, deploy.cancel, objects);
+    let feed = ObjectFeed::new(deploy, staging, objects);
     feed.run(|| {
         let mut raw = RawObjects { feed: &feed, numbers: &numbers, held: None };
         for row in rows {

@@ -1,6 +1,6 @@
 //! New files in staging: which are needed, what they cost, and where each comes from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 
 use super::flush::Flusher;
@@ -46,10 +46,13 @@ impl<'a> Stage<'a> {
     ) -> Result<Self, Error> {
         let rows = if route == Route::Afresh { all_files(&target.manifest) } else { survey.rows_to_put() };
         let mut done = Vec::with_capacity(rows.len());
+        let mut taken = HashSet::new();
         for row in &rows {
             deploy.stop_if_asked()?;
             let digest = &target.manifest.rows()[*row].digest;
-            done.push(staging.reuse(*row, digest)? || (route == Route::Back && staging.take_previous(*row, digest)?));
+            let is_first = taken.insert(digest.blake3);
+            let take = || staging.take_previous(*row, digest, is_first);
+            done.push(staging.reuse(*row, digest)? || (route == Route::Back && take()?));
         }
         let base = base.filter(|_| route != Route::Afresh);
         let candidates = base.map_or_else(BTreeSet::new, |base| old_rows(&rows, target, base));
@@ -69,7 +72,7 @@ impl<'a> Stage<'a> {
             done,
             index: None,
             reusable: Reusable::new(),
-            flusher: Flusher::new(),
+            flusher: Flusher::new(deploy.helpers),
         };
         if stage.sources.iter().zip(&stage.done).any(|(s, done)| *s == ContentSource::Objects && !done) {
             stage.open_index(target)?;

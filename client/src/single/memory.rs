@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::consult::fresh_state;
 use crate::error::Error;
+use crate::machine::ThisMachine;
 use crate::progress::{Event, Progress};
 use crate::trust::{TrustState, state};
 
@@ -28,11 +29,13 @@ impl Memory {
         let Some(path) = &self.path else {
             return Ok(TrustState { rollout_secret: self.derived_secret, ..TrustState::default() });
         };
-        let Some(bytes) = read(path).map_err(|source| failed("read", path, source))? else { return Ok(fresh_state()) };
+        let Some(bytes) = read(path).map_err(|source| failed("read", path, source))? else {
+            return Ok(fresh_state(&ThisMachine));
+        };
         Ok(state::parse(&bytes).unwrap_or_else(|error| {
             let (subject, text) = (path.to_string_lossy(), format!("damaged and left aside: {error}"));
             progress.event(Event::Notice { code: "state_damaged", subject: &subject, text: &text });
-            fresh_state()
+            fresh_state(&ThisMachine)
         }))
     }
 

@@ -7,8 +7,9 @@
 //! | hold | second names for all old contents, one flush | forward |
 //! | apply | names change in a fixed order, no flush in between | forward, or back |
 //! | seal | every touched directory flushed once, every name checked | forward |
+//! | keep | further names for what the release before needs, flushed | forward, or back |
 //! | finish | the journal is renamed away, its directory flushed | new tree |
-//! | clean | contents of the release before kept, other backups and staging dropped | new tree; the next start goes on |
+//! | clean | backups and staging dropped | new tree; the next start goes on |
 
 use super::apply::{self, Run};
 use super::check::{self, Prepared};
@@ -44,7 +45,7 @@ impl TreeLock {
         let run = Run::new(self, &journal, Side::After, known.clone(), progress).run();
         let sealed = run.and_then(|mut report| {
             apply::keep_late_edits(self, &journal, &known, &mut report)?;
-            apply::finish(self.fs())?;
+            apply::end(self, &journal, Side::After)?;
             Ok(report)
         });
         match sealed {

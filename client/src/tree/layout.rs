@@ -7,6 +7,8 @@ use crate::format::journal::{Area, Backup, EntryPath, Journal};
 
 pub(super) const RELEASE: &str = "release";
 pub(super) const MANIFEST: &str = "manifest.csv";
+/// Says that contents still have to move to `previous/`.
+pub(super) const MOVING: &str = "moving";
 
 /// Ends the name of a small file while it is written.
 const SPARE: &str = ".tmp";

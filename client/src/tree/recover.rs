@@ -129,7 +129,7 @@ fn run_known(
     if side == Side::After {
         apply::keep_late_edits(tree, journal, &[], &mut report)?;
     }
-    apply::finish(tree.fs())?;
+    apply::end(tree, journal, side)?;
     apply::clean(tree, journal, side);
     Ok(report)
 }

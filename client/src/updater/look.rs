@@ -35,7 +35,7 @@ impl Updater {
             Err(error) => return Err(error),
         };
         if installed.is_some() {
-            self.remember_if_free(judgement.state)?;
+            self.remember_if_free(&judgement)?;
         }
         match self.unless_kept_away(judgement.verdict, installed.map(|installed| installed.build))? {
             Verdict::Offer(release) => {
@@ -58,7 +58,7 @@ impl Updater {
             platform: &self.settings.platform,
             installed: installed.as_ref().map(|release: &Release| (release.build, release.version.as_str())),
             head: head.as_deref(),
-            clock: Time::now(),
+            clock: self.config.machine.clock(),
         };
         (why::explain(&known, &ended), ended)
     }

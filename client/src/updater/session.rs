@@ -33,7 +33,7 @@ impl Updater {
         };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, origin.root.clone(), 0)?;
-        let tree = Tree::open(&config.tree, config.state.as_deref())?;
+        let tree = config.machine.open_tree(&config.tree, config.state.as_deref())?;
         Ok(Self { config, tree, settings, pin, switched: false })
     }
 
@@ -46,11 +46,11 @@ impl Updater {
 
     /// What was believed before. Damaged state loses freshness, nothing else: it is left aside with a notice.
     pub(super) fn state(&self) -> Result<TrustState, Error> {
-        let Some(bytes) = self.tree.read_state(STATE)? else { return Ok(fresh_state()) };
+        let Some(bytes) = self.tree.read_state(STATE)? else { return Ok(fresh_state(self.config.machine.as_ref())) };
         Ok(state::parse(&bytes).unwrap_or_else(|error| {
             let text = format!("damaged and left aside: {error}");
             self.config.progress.event(Event::Notice { code: "state_damaged", subject: STATE, text: &text });
-            fresh_state()
+            fresh_state(self.config.machine.as_ref())
         }))
     }
 
@@ -66,17 +66,29 @@ impl Updater {
 
     /// The same where nobody asked for a change: remembering makes later checks safer, but looking works in a read-only tree,
     /// and beside an update, too.
-    pub(super) fn remember_if_free(&self, state: Option<TrustState>) -> Result<(), Error> {
-        if state.is_some()
+    pub(super) fn remember_if_free(&self, judgement: &Judgement) -> Result<(), Error> {
+        let condemned = self.condemns_staged(judgement)?;
+        if (judgement.state.is_some() || condemned)
             && let Ok(lock) = self.tree.lock(Duration::ZERO)
         {
-            self.remember(&lock, state)?;
+            // A transaction that was cut off has its staging; whoever finishes it asks again.
+            if condemned && !lock.is_in_transaction()? {
+                lock.discard_staging()?;
+            }
+            self.remember(&lock, judgement.state.clone())?;
         }
         Ok(())
     }
 
     pub(super) fn facts<'a>(&'a self, state: &'a TrustState, installed: Option<Installed>, goal: Goal) -> Facts<'a> {
-        Facts { pin: &self.pin, state, channel: &self.settings.channel, installed, clock: Time::now(), goal }
+        Facts {
+            pin: &self.pin,
+            state,
+            channel: &self.settings.channel,
+            installed,
+            clock: self.config.machine.clock(),
+            goal,
+        }
     }
 
     /// Fetches documents until the verdict is final.
@@ -207,7 +219,7 @@ impl Updater {
     }
 
     fn network(&self) -> Network {
-        let Config { http, retry, progress, cancel, .. } = self.config.clone();
-        Network { http, retry, progress, cancel }
+        let Config { http, retry, progress, cancel, machine, .. } = self.config.clone();
+        Network { http, retry, progress, cancel, machine }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deploy::{Order, Staged};
+use crate::trust::Judgement;
 
 /// An update of which only the commit is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,21 @@ impl Updater {
     /// The lock is held; what the system says.
     pub fn discard_staged(&self) -> Result<(), Error> {
         Ok(self.begin()?.discard_staging()?)
+    }
+
+    /// Whether the head says that what is staged whole must not be installed: the channel is halted, or that build is bad,
+    /// whatever it offers now. The commit asks nobody, so it has to be given up; before the head is remembered, so that no
+    /// crash leaves a client that knows and commits.
+    pub(super) fn condemns_staged(&self, judgement: &Judgement) -> Result<bool, Error> {
+        let Some(head) = &judgement.head else { return Ok(false) };
+        let platform = &self.settings.platform;
+        let halted = head.is_halted(platform);
+        if !halted && head.bad_builds.is_empty() {
+            return Ok(false);
+        }
+        let Some(staged) = self.tree.staged()? else { return Ok(false) };
+        let release = trust::judge_record(&self.facts(&self.state()?, None, Goal::Update), &staged.record.release);
+        Ok(halted || release.is_ok_and(|release| head.is_bad(platform, release.release.build)))
     }
 
     /// Writes down that everything is staged. After a crash it is written whole, or not at all.

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lamplighter_client::format::digest::ContentDigest;
+use lamplighter_client::format::digest::{Blake3, ContentDigest};
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
 use lamplighter_client::format::path::{LinkDestination, RelPath};
 use lamplighter_client::progress::{Cancel, Silent};
@@ -28,6 +28,16 @@ pub(crate) enum Item {
 }
 
 use Item::{Dir, File, Link, Program};
+
+impl Item {
+    /// What a file holds.
+    pub(crate) fn text(self) -> Option<&'static str> {
+        match self {
+            File(text) | Program(text) => Some(text),
+            Link(_) | Dir => None,
+        }
+    }
+}
 
 /// What of a release can be there: links need a right on Windows that a user does not have, and wine makes none at all.
 fn possible(mut release: Release) -> Release {
@@ -125,7 +135,7 @@ pub(crate) fn manifest(release: &Release) -> Manifest {
 
 pub(crate) fn record(release: &Release) -> Record {
     let manifest = manifest(release).to_bytes();
-    Record { release: format!("release of {} bytes", manifest.len()).into_bytes(), manifest }
+    Record { release: format!("release of {}", Blake3::of(&manifest)).into_bytes(), manifest }
 }
 
 #[cfg(unix)]
@@ -301,10 +311,22 @@ fn read_all(dir: &Path, contents: &mut BTreeSet<Vec<u8>>) {
 }
 
 /// The ops from `old` to `new` for what lies on disk, without any cleverness; `put` is called for each staged file.
-pub(crate) fn plan(tree: &Tree, old: &Release, new: &Release, mut put: impl FnMut(usize, &str, bool)) -> Vec<Op> {
+pub(crate) fn plan(
+    tree: &Tree,
+    old: &Release,
+    new: &Release,
+    mut put: impl FnMut(usize, &str, bool) -> Result<(), TreeError>,
+) -> Result<Vec<Op>, TreeError> {
     let (old, new_manifest) = (manifest(old), manifest(new));
     let rows: Vec<&Row> = old.rows().iter().collect();
-    let findings = scan::check(tree, &rows, Depth::Content, &Silent, &Cancel::default());
+    let mut findings = scan::check(tree, &rows, Depth::Content, &Silent, &Cancel::default());
+    let unreadable = |finding: &Finding| matches!(finding, Finding::Other(scan::Found::Unreadable(_)));
+    if let Some(index) = findings.iter().position(unreadable)
+        && let Finding::Other(scan::Found::Unreadable(source)) = findings.swap_remove(index)
+    {
+        // What cannot be read is not the user's.
+        return Err(source.into());
+    }
     let before_of = |path: &RelPath| match old.find(path) {
         Some((index, row)) => match &findings[index] {
             Finding::Intact | Finding::WrongMode => Before::Listed(row.clone()),
@@ -334,7 +356,7 @@ pub(crate) fn plan(tree: &Tree, old: &Release, new: &Release, mut put: impl FnMu
         ops.push(match (&row.kind, item) {
             (Kind::File { executable }, File(text) | Program(text)) => {
                 let staged = ops.len();
-                put(staged, text, *executable);
+                put(staged, text, *executable)?;
                 Op::Put { path, before, staged, digest: row.digest, executable: *executable }
             }
             (Kind::Link(destination), _) => Op::Link { path, before, destination: destination.clone() },
@@ -347,7 +369,7 @@ pub(crate) fn plan(tree: &Tree, old: &Release, new: &Release, mut put: impl FnMu
             before => ops.push(Op::Remove { path: row.path.clone(), before }),
         }
     }
-    ops
+    Ok(ops)
 }
 
 fn sorted(release: &Release) -> Release {
@@ -376,14 +398,25 @@ pub(crate) fn update(tree: &Tree, old: &Release, new: &Release) -> Result<Commit
 
 pub(crate) fn commit(lock: &TreeLock, old: &Release, new: &Release) -> Result<CommitReport, TreeError> {
     let staging = lock.staging("update")?;
-    let mut failed = None;
-    let ops = plan(lock, old, new, |number, text, executable| {
-        failed = failed.take().or_else(|| stage(&staging, number, text, executable).err());
-    });
-    if let Some(e) = failed {
-        return Err(e);
-    }
+    let ops = plan(lock, old, new, |number, text, executable| stage(&staging, number, text, executable))?;
     lock.commit(Transaction { from: Some(record(old)), to: record(new), ops, staging }, &Silent)
+}
+
+/// The way back from `from` to the release before it, with the contents that were kept where they are there.
+pub(crate) fn go_back(tree: &Tree, from: &Release, to: &Release) -> Result<CommitReport, TreeError> {
+    let lock = tree.lock(Duration::from_secs(5))?;
+    lock.recover()?;
+    let staging = lock.staging("back")?;
+    let mut taken = BTreeSet::new();
+    let put = |number: usize, text: &str, executable: bool| {
+        let is_first = taken.insert(text.to_owned());
+        match staging.take_previous(number, &ContentDigest::of(text.as_bytes()), is_first)? {
+            true => Ok(()),
+            false => stage(&staging, number, text, executable),
+        }
+    };
+    let ops = plan(&lock, from, to, put)?;
+    lock.commit(Transaction { from: Some(record(from)), to: record(to), ops, staging }, &Silent)
 }
 
 /// Lock and recover, as the next start does.

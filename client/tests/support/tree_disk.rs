@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::tree::fs::{Base, FileKind, Metadata, Stamp};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(crate) struct Disk {
     next: u64,
     /// Whether names that differ only in case are one name.
     lax: bool,
+    /// Whether a file may have several names.
+    pub(crate) has_links: bool,
 }
 
 /// One choice among the ways a power cut may end.
@@ -57,17 +60,7 @@ pub(crate) trait Chance {
 impl Disk {
     pub(crate) fn new(lax: bool) -> Self {
         let nodes = [(TREE_ROOT, dir_node(0o755)), (STATE_ROOT, dir_node(0o700))].into();
-        Self { nodes, next: 3, lax }
-    }
-
-    /// Places whose names changed since they were flushed, and files with content that was not flushed.
-    pub(crate) fn loose(&self) -> usize {
-        let loose = |node: &Node| match node {
-            Node::File { live, durable, .. } => usize::from(live != durable),
-            Node::Link(_) => 0,
-            Node::Dir { history, .. } => history.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(),
-        };
-        self.nodes.values().map(loose).sum()
+        Self { nodes, next: 3, lax, has_links: true }
     }
 
     /// What the disk holds after the power went, `chance` choosing for each loose thing.
@@ -163,6 +156,43 @@ impl Disk {
             Node::Dir { mode, .. } => (FileKind::Directory, *mode, 0, 0),
         };
         Metadata { kind, mode, stamp: Stamp { file: node, size: size as u64, modified_ns: modified.into() } }
+    }
+
+    /// Equal for disks that hold the same under the same names, links to one file included.
+    pub(crate) fn identity(&self) -> Blake3 {
+        let (mut bytes, mut met) = (Vec::new(), BTreeMap::new());
+        [TREE_ROOT, STATE_ROOT].into_iter().for_each(|root| self.describe(root, &mut bytes, &mut met));
+        Blake3::of(&bytes)
+    }
+
+    fn describe(&self, node: u64, bytes: &mut Vec<u8>, met: &mut BTreeMap<u64, usize>) {
+        let next = met.len();
+        let number = *met.entry(node).or_insert(next);
+        bytes.extend((number as u64).to_le_bytes());
+        if number != next {
+            return;
+        }
+        let put = |bytes: &mut Vec<u8>, tag: u8, mode: u32, part: &[u8]| {
+            bytes.push(tag);
+            bytes.extend(mode.to_le_bytes());
+            bytes.extend((part.len() as u64).to_le_bytes());
+            bytes.extend(part);
+        };
+        match &self.nodes[&node] {
+            Node::File { live, modified, .. } => {
+                put(bytes, 0, live.mode, &live.content);
+                put(bytes, 1, 0, &modified.to_le_bytes());
+            }
+            Node::Link(to) => put(bytes, 2, 0, to),
+            Node::Dir { mode, live, .. } => {
+                put(bytes, 3, *mode, &[]);
+                for (name, node) in live {
+                    put(bytes, 4, 0, name.as_encoded_bytes());
+                    self.describe(*node, bytes, met);
+                }
+                bytes.push(5);
+            }
+        }
     }
 
     /// Path → what is there, below a root.

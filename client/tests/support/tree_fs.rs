@@ -17,10 +17,32 @@ pub(crate) enum Fault {
     /// The process ends: neither this nor any later call does anything.
     Die,
     /// This call alone fails.
-    Fail(io::ErrorKind),
+    Fail(Refusal),
+    /// The same, and calls that only look are counted as well.
+    FailAny(Refusal),
 }
 
-/// Counts changing calls over all file systems that share it.
+/// How a system says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Device,
+    Space,
+    Access,
+    Handles,
+}
+
+/// All of them.
+pub(crate) const REFUSALS: [Refusal; 4] = [Refusal::Device, Refusal::Space, Refusal::Access, Refusal::Handles];
+
+impl Refusal {
+    /// EIO, ENOSPC, EACCES, EMFILE, or what Windows calls them.
+    fn error(self) -> io::Error {
+        let codes = if cfg!(windows) { [1117, 112, 5, 4] } else { [5, 28, 13, 24] };
+        io::Error::from_raw_os_error(codes[self as usize])
+    }
+}
+
+/// Counts calls over all file systems that share it.
 pub(crate) struct Control {
     calls: AtomicU64,
     at: u64,
@@ -33,12 +55,12 @@ impl Control {
         Self::at(u64::MAX, Fault::Die)
     }
 
-    /// A control with `fault` at the changing call number `at`, from 0.
+    /// A control with `fault` at the call number `at`, from 0.
     pub(crate) fn at(at: u64, fault: Fault) -> Arc<Self> {
         Arc::new(Self { calls: AtomicU64::new(0), at, fault })
     }
 
-    /// Changing calls so far.
+    /// Calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -47,14 +69,17 @@ impl Control {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         match self.fault {
             Fault::Die if call >= self.at => Err(io::Error::other("the process has ended")),
-            Fault::Fail(kind) if call == self.at => Err(kind.into()),
+            Fault::Fail(refusal) | Fault::FailAny(refusal) if call == self.at => Err(refusal.error()),
             _ => Ok(()),
         }
     }
 
     fn look(&self) -> io::Result<()> {
-        let dead = self.fault == Fault::Die && self.calls() > self.at;
-        if dead { Err(io::Error::other("the process has ended")) } else { Ok(()) }
+        match self.fault {
+            Fault::FailAny(_) => self.change(),
+            Fault::Die if self.calls() > self.at => Err(io::Error::other("the process has ended")),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -17,25 +17,41 @@ use lamplighter_client::tree::fs::{
 #[path = "tree_disk.rs"]
 mod disk;
 
-pub(crate) use disk::{Chance, Disk};
-use disk::{FileData, Node, STATE_ROOT, TREE_ROOT, dir_node};
+use disk::dir_node;
+pub(crate) use disk::{Chance, Disk, FileData, Node, STATE_ROOT, TREE_ROOT};
 
 /// A running machine with that disk; it may note the disk before every change.
 pub(crate) struct Machine {
     disk: Mutex<Disk>,
     noted: Mutex<Option<Vec<Disk>>>,
-    /// Flushes of these calls are left out: `sync_dir`, `sync_file`, `sync`.
-    forgetful: Option<fn(&str, &Place) -> bool>,
+    forgets: Option<Forgets>,
+    flushes: Mutex<Vec<Flush>>,
 }
+
+/// A flush that was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Flush {
+    /// `sync_dir`, `sync_file`, or `sync` of a file being written.
+    pub(crate) call: &'static str,
+    pub(crate) place: Place,
+}
+
+/// Says whether a flush is left out.
+pub(crate) type Forgets = Arc<dyn Fn(&Flush) -> bool + Send + Sync>;
 
 impl Machine {
     pub(crate) fn start(disk: Disk) -> Arc<Self> {
-        Arc::new(Self { disk: Mutex::new(disk), noted: Mutex::new(None), forgetful: None })
+        Self::start_with(disk, None)
     }
 
-    /// A machine that leaves out the flushes that `forgetful` names.
-    pub(crate) fn start_forgetful(disk: Disk, forgetful: fn(&str, &Place) -> bool) -> Arc<Self> {
-        Arc::new(Self { disk: Mutex::new(disk), noted: Mutex::new(None), forgetful: Some(forgetful) })
+    /// A machine that leaves out the flushes that `forgets` names.
+    pub(crate) fn start_with(disk: Disk, forgets: Option<Forgets>) -> Arc<Self> {
+        Arc::new(Self { disk: Mutex::new(disk), noted: Mutex::new(None), forgets, flushes: Mutex::default() })
+    }
+
+    /// All flushes asked for until now.
+    pub(crate) fn flushes(&self) -> Vec<Flush> {
+        self.flushes.lock().expect("flushes").clone()
     }
 
     /// Notes the disk before every change from now on.
@@ -67,8 +83,11 @@ impl Machine {
         disk
     }
 
-    fn forgets(&self, call: &str, at: &Place) -> bool {
-        self.forgetful.is_some_and(|forgets| forgets(call, at))
+    fn forgets(&self, call: &'static str, at: &Place) -> bool {
+        let flush = Flush { call, place: at.clone() };
+        let forgotten = self.forgets.as_ref().is_some_and(|forgets| forgets(&flush));
+        self.flushes.lock().expect("flushes").push(flush);
+        forgotten
     }
 }
 
@@ -284,6 +303,9 @@ impl Fs for ModelFs {
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
         let mut disk = self.0.change();
+        if !disk.has_links {
+            return refuse("link", from, io::ErrorKind::Unsupported);
+        }
         let node = disk.found("link", from)?;
         let (dir, name) = disk.vacant("link", to)?;
         disk.set(dir, name, Some(node));

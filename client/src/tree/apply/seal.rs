@@ -102,7 +102,15 @@ fn remove_if_empty(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
     }
 }
 
-/// Ends the transaction: the journal goes, durably, and with it the need for anything it held.
+/// Ends a transaction whose names are sealed: the way back is made durable, if it led forward, then the journal goes.
+pub(in crate::tree) fn end(tree: &Tree, journal: &Journal, side: Side) -> Result<(), TreeError> {
+    if side == Side::After {
+        previous::keep(tree, journal)?;
+    }
+    Ok(finish(tree.fs())?)
+}
+
+/// The journal goes, durably, and with it the need for anything it held.
 pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
     // A rename torn by a power cut may have left both names on one file, and between those renaming does nothing.
     fs::remove_all(fs, &layout::journal_done())?;
@@ -110,11 +118,10 @@ pub(in crate::tree) fn finish(fs: &dyn Fs) -> Result<(), FsError> {
     fs.sync_dir(&Place::state_root())
 }
 
-/// Keeps what the way back needs of what a finished transaction held, and drops the rest. What fails here is done at the
-/// next start.
+/// Settles the way back and drops what a finished transaction held. What fails here is done at the next start.
 pub(in crate::tree) fn clean(tree: &Tree, journal: &Journal, side: Side) {
     let fs = tree.fs();
-    if side == Side::After && previous::keep(tree, journal).is_err() {
+    if previous::settle(tree).is_err() {
         return;
     }
     let staging = if side == Side::After { Some(layout::staging(&journal.key)) } else { None };
@@ -137,10 +144,10 @@ pub(in crate::tree) fn has_leftovers(fs: &dyn Fs) -> Result<bool, FsError> {
     Ok(false)
 }
 
-/// Keeps and drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
+/// Settles and drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
 pub(in crate::tree) fn clean_leftovers(tree: &Tree) -> Result<(), TreeError> {
     // A way back that cannot be kept open must not keep the app from its next update.
-    let _ = previous::keep_leftovers(tree);
+    let _ = previous::settle(tree);
     Ok(leftovers().iter().try_for_each(|place| fs::remove_all(tree.fs(), place))?)
 }
 
