@@ -308,7 +308,7 @@ struct Failing {
 
 impl Source for Failing {
     fn open(&self, name: &str, _: Option<ByteRange>, _: Kind) -> Result<Body, SourceError> {
-        self.asked.lock().unwrap().push(self.clock.now());
+        self.asked.lock().expect("no panic").push(self.clock.now());
         let (name, site, trouble) = (name.into(), "failing".into(), Trouble::Status(503));
         Err(SourceError::Transient { name, site, trouble, retry_after: None })
     }

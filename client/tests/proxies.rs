@@ -24,7 +24,7 @@ const USAGE: i32 = 2;
 const NETWORK: i32 = 4;
 
 fn address(server: &Hostile) -> SocketAddr {
-    server.url()["http://".len()..].trim_end_matches('/').parse().unwrap()
+    server.url()["http://".len()..].trim_end_matches('/').parse().expect("an address")
 }
 
 fn through(proxy: String) -> HttpOptions {
@@ -106,16 +106,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory");
         let site = dir.path().join("site");
         frozen_site::copy_to(&site);
         let world = Self { server: Hostile::dir(&site), dir };
         let install = frozen_site::install("old", "tree");
         assert_eq!(world.run(&install, &[]).status.code(), Some(DONE));
         let settings = world.dir.path().join("tree/.lamplighter/settings");
-        let text = fs::read_to_string(&settings).unwrap();
+        let text = fs::read_to_string(&settings).expect("settings");
         let moved = text.lines().map(|line| if line.starts_with("site,") { "site,http://site.invalid/" } else { line });
-        fs::write(&settings, moved.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        fs::write(&settings, moved.collect::<Vec<_>>().join("\n") + "\n").expect("written");
         world
     }
 
@@ -125,7 +125,7 @@ impl World {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
-        command.envs(environment.iter().copied()).output().unwrap()
+        command.envs(environment.iter().copied()).output().expect("the client runs")
     }
 
     #[track_caller]
