@@ -91,11 +91,10 @@ def measure(arguments, scratch, programs, line):
     site, expected = prepare(scratch, programs, arguments.mib)
     names = needed(site)
     size = sum((site.path / name).stat().st_size for name in names)
-    config = lab.CONFIG
     times = {"curl": [], "client": []}
     inside = line.prefix(1)
     # Its address is of the server's end; who starts it looks at it from the client's.
-    with lab.Nginx(site.path, scratch / "nginx", config, address=SERVER, prefix=line.prefix(0)) as nginx:
+    with lab.Nginx(site.path, scratch / "nginx", address=SERVER, prefix=line.prefix(0)) as nginx:
         for number in range(arguments.rounds):
             urls = [part for name in names for part in ("-o", scratch / "fetched", f"{nginx.url}/{name}")]
             times["curl"].append(lab.run(*inside, lab.find_tool("curl"), "-sSf", *urls).wall_s)
