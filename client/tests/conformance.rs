@@ -37,8 +37,11 @@ use lamplighter_client::trust::{
     Documents, Facts, Goal, Idle, Installed, Judgement, Need, Pin, Refusal, TrustState, Verdict, judge,
 };
 
+use documents::{PLATFORM, plain_head, plain_release};
 use keys::{Key, publics, signed};
 
+#[path = "support/documents.rs"]
+mod documents;
 #[path = "support/keys.rs"]
 mod keys;
 #[path = "conformance/rotations.rs"]
@@ -82,44 +85,13 @@ fn bound(seeds: &[u8], channel: &str) -> Vec<ChannelKey> {
 }
 
 fn release(build: u64) -> Release {
-    let file = FileRef::of(&build.to_le_bytes());
-    Release {
-        app: "org.example.app".into(),
-        platform: "linux-x86_64".into(),
-        build,
-        version: build.to_string(),
-        issued: Time::from_seconds(NOW),
-        minimum_build: 0,
-        entry: None,
-        patcher: None,
-        minimum_os: None,
-        manifest: file,
-        objects: file,
-        notes: Vec::new(),
-        reads_pack: 1,
-        packs: Vec::new(),
-    }
+    plain_release(build, Time::from_seconds(NOW), FileRef::of(&build.to_le_bytes()))
 }
 
 fn head(sequence: u64, build: u64, release: &[u8]) -> Head {
-    Head {
-        app: "org.example.app".into(),
-        channel: "stable".into(),
-        sequence,
-        issued: Time::from_seconds(NOW),
-        expires: Time::from_seconds(NOW + 7 * DAY),
-        root_version: 1,
-        releases: vec![HeadRelease {
-            platform: "linux-x86_64".into(),
-            build,
-            version: build.to_string(),
-            file: FileRef::of(release),
-        }],
-        rollouts: Vec::new(),
-        halts: Vec::new(),
-        bad_builds: Vec::new(),
-        mirrors: Vec::new(),
-    }
+    let (platform, version) = (PLATFORM.into(), build.to_string());
+    let offered = HeadRelease { platform, build, version, file: FileRef::of(release) };
+    Head { releases: vec![offered], ..plain_head(sequence, Time::from_seconds(NOW)) }
 }
 
 impl World {

@@ -37,6 +37,8 @@
 
 #![allow(clippy::print_stdout, reason = "what was tried is told with the result")]
 
+#[path = "../../client/tests/support/documents.rs"]
+mod documents;
 #[path = "../../client/tests/support/frozen.rs"]
 mod frozen;
 #[path = "../../client/tests/support/hostile.rs"]
@@ -58,7 +60,7 @@ mod threats {
     pub(crate) mod scene;
     pub(crate) mod signatures;
     pub(crate) mod tree;
-    use super::{frozen, hostile, keys, world};
+    use super::{documents, frozen, hostile, keys, world};
 }
 
 use std::collections::BTreeMap;

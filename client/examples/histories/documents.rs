@@ -9,9 +9,9 @@ use lamplighter_client::format::text::Time;
 use serde_json::{Value, json};
 
 use crate::keys::{Key, publics, signed};
+pub(crate) use crate::plain::{APP, PLATFORM};
+use crate::plain::{plain_head, plain_release};
 
-pub(crate) const APP: &str = "org.example.app";
-pub(crate) const PLATFORM: &str = "linux-x86_64";
 pub(crate) const CHANNEL: &str = "stable";
 
 /// Keys, by seed, and how many must sign.
@@ -107,15 +107,12 @@ impl HeadFacts {
         let head = Head {
             app: self.app.into(),
             channel: self.channel.into(),
-            sequence: self.sequence,
-            issued: Time::from_seconds(self.issued),
             expires: Time::from_seconds(self.expires),
             root_version: self.root,
             releases: vec![offered],
-            rollouts: Vec::new(),
             halts: if self.halted { vec!["*".into()] } else { Vec::new() },
             bad_builds: if self.bad { vec![("*".into(), self.build)] } else { Vec::new() },
-            mirrors: Vec::new(),
+            ..plain_head(self.sequence, Time::from_seconds(self.issued))
         };
         signed(head.to_body(), &self.signers)
     }
@@ -146,18 +143,9 @@ impl ReleaseFacts {
         let release = Release {
             app: self.app.into(),
             platform: self.platform.into(),
-            build: self.build,
             version: format!("1.{}", self.build),
-            issued: Time::from_seconds(0),
             minimum_build: self.minimum,
-            entry: None,
-            patcher: None,
-            minimum_os: None,
-            manifest: file,
-            objects: file,
-            notes: Vec::new(),
-            reads_pack: 1,
-            packs: Vec::new(),
+            ..plain_release(self.build, Time::from_seconds(0), file)
         };
         signed(release.to_body(), &self.signers)
     }

@@ -10,6 +10,8 @@ mod dice;
 mod documents;
 #[path = "../../tests/support/keys.rs"]
 mod keys;
+#[path = "../../tests/support/documents.rs"]
+mod plain;
 mod story;
 mod visit;
 

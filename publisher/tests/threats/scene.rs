@@ -11,10 +11,10 @@ use lamplighter_client::trust::{
     Documents, Facts, Goal, Idle, Installed, Judgement, Need, Pin, Refusal, TrustState, Verdict, judge,
 };
 
+pub(crate) use super::documents::{APP, PLATFORM};
+use super::documents::{plain_head, plain_release};
 use super::keys::{Key, publics, signed};
 
-pub(crate) const APP: &str = "org.example.app";
-pub(crate) const PLATFORM: &str = "linux-x86_64";
 pub(crate) const CHANNEL: &str = "stable";
 /// Some moment, in seconds.
 pub(crate) const NOW: i64 = 1_800_000_000;
@@ -61,36 +61,9 @@ impl Scene {
         Self {
             first: root(1, &[ROOT], &[RELEASE], &[HEAD]),
             later: Vec::new(),
-            head: Head {
-                app: APP.into(),
-                channel: CHANNEL.into(),
-                sequence: 20,
-                issued: time,
-                expires: time.plus(7 * DAY),
-                root_version: 1,
-                releases: Vec::new(),
-                rollouts: Vec::new(),
-                halts: Vec::new(),
-                bad_builds: Vec::new(),
-                mirrors: Vec::new(),
-            },
+            head: plain_head(20, time),
             head_signers: vec![HEAD],
-            release: Release {
-                app: APP.into(),
-                platform: PLATFORM.into(),
-                build: 10,
-                version: "1.0".into(),
-                issued: time,
-                minimum_build: 0,
-                entry: None,
-                patcher: None,
-                minimum_os: None,
-                manifest: file,
-                objects: file,
-                notes: Vec::new(),
-                reads_pack: 1,
-                packs: Vec::new(),
-            },
+            release: Release { version: "1.0".into(), ..plain_release(10, time, file) },
             release_signers: vec![RELEASE],
             names_release: true,
             alter_head: None,
