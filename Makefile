@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -65,6 +65,15 @@ giant: setup-compare release
 scoreboard: setup-test setup-compare release
 	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record)
 
+## Behind an nginx that caches slices and a varnish that knows no better, with heads that are stale and files that are not yet
+## there: the client has one release or the next, whole.
+edges: setup-edges release
+	$(PYTHON) scripts/edges.py
+
+## Over a line of 2 Mbit/s that loses one packet in fifty, beside curl: what share of curl's speed an update reaches. As root.
+slow-network: setup-edges release
+	$(PYTHON) scripts/slow_network.py
+
 ## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
 lint: setup-lint
 	$(PYTHON) scripts/tidy.py
@@ -122,14 +131,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

@@ -1,6 +1,6 @@
-"""What the end-to-end test and the figures share: the built programs, a site, nginx in front of it, trees to compare.
+"""What tests with real programs and the figures share: the built programs, a site, nginx in front of it, trees to compare.
 
-Imported by e2e.py, figures.py and bench.py; needs Python's own library only.
+Imported by the scripts beside it; needs Python's own library only.
 """
 
 import contextlib
@@ -151,17 +151,21 @@ class Request:
 
 
 class Nginx:
-    """Real nginx on a loopback port, as an ordinary process of ours, with an access log of its own."""
+    """Real nginx, on a loopback port unless told otherwise, as an ordinary process of ours, with an access log of its own.
 
-    def __init__(self, root, scratch):
+    `config` is a template like CONFIG; `prefix` is what the program is started through.
+    """
+
+    def __init__(self, root, scratch, config=None, address="127.0.0.1", prefix=(), **more):
         scratch.mkdir(parents=True, exist_ok=True)
         self.log = scratch / "access.log"
         self.log.write_text("")
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = scratch / "nginx.conf"
-        config.write_text(CONFIG.format(scratch=scratch, root=root, port=self.port, user=worker_user()))
-        command = [find_tool("nginx"), "-e", str(scratch / "error.log"), "-p", str(scratch), "-c", str(config)]
+        self.address, self.port = address, free_port()
+        self.url = f"http://{address}:{self.port}"
+        path = scratch / "nginx.conf"
+        facts = dict(scratch=scratch, root=root, address=address, port=self.port, user=worker_user(), **more)
+        path.write_text((config or CONFIG).format(**facts))
+        command = [*prefix, find_tool("nginx"), "-e", str(scratch / "error.log"), "-p", str(scratch), "-c", str(path)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.seen = 0
         self.marks = 0
@@ -179,7 +183,7 @@ class Nginx:
         raise LabError("nginx did not start: " + (self.log.parent / "error.log").read_text()[-800:])
 
     def fetch_status(self, name):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
         connection.request("GET", name)
         status = connection.getresponse().status
         connection.close()
@@ -230,7 +234,7 @@ http {{
   uwsgi_temp_path {scratch}/uwsgi;
   scgi_temp_path {scratch}/scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen {address}:{port};
     root {root};
     location /channels/ {{ add_header Cache-Control "no-cache"; }}
     location / {{ add_header Cache-Control "public, max-age=31536000, immutable"; }}

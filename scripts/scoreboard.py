@@ -23,7 +23,10 @@ FIGURES = lab.REPOSITORY / "target/scoreboard"
 PAGE = lab.REPOSITORY / "docs/scoreboard.md"
 
 CLIENT_TESTS = ["power", "crash", "corpora"]
-PUBLISHER_TESTS = ["threats", "every_byte", "attacker", "fleet", "crowd"]
+PUBLISHER_TESTS = [
+    *("threats", "every_byte", "attacker", "fleet", "crowd", "user_files"),
+    *("network", "torn_uploads", "long_downloads"),
+]
 
 # What is run: a command, whether it needs root, and the figures it leaves.
 RUNS = [
@@ -49,6 +52,9 @@ ROWS = [
     ("Crashes", "faults-errors", "the client that ships, {failed_calls} system calls fail", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-power", "{ext4_cuts} power cuts on ext4 ({ext4_old} old, {ext4_new} new), {xfs_cuts} on xfs ({xfs_old} old, {xfs_new} new)", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-full", "{sizes} sizes of a full disk, {inode_counts} numbers of inodes, {remounts} disks that turn read-only", "mixed_trees_or_lost_files"),
+    ("Networks", "network-faults", "{cases} cases of {forms} forms of 30 faults of a network, at the first, middle and last request for each kind of file", "failed"),
+    ("Networks", "network-storms", "{storms} updates with faults at half of all files, of which {whole} arrived at once", "failed"),
+    ("Networks", "torn-uploads", "{moments} moments of uploads in seven orders, each updated and installed from", "torn"),
 ]
 
 

@@ -2,7 +2,7 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench screens embed windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench edges screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -55,10 +55,10 @@ may_install() {
     [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1
 }
 
-# Debian starts a web server it installs; the tests start their own, so a newly installed one is put to rest.
-rest_nginx() {
+# Debian starts a server it installs; the tests start their own, so a newly installed one is put to rest.
+rest_server() {
     if [ -d /run/systemd/system ]; then
-        as_root systemctl disable --now nginx >/dev/null 2>&1 || true
+        as_root systemctl disable --now "$1" >/dev/null 2>&1 || true
     fi
 }
 
@@ -77,7 +77,7 @@ install_packages() {
     for package in $missing_packages; do
         if as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1; then
             say "installed $package"
-            [ "$package" != nginx ] || rest_nginx
+            case $package in nginx | varnish) rest_server "$package" ;; esac
         else
             say "could not install $package:"
             tail -n 5 "$log"
@@ -166,6 +166,16 @@ group_bench() {
     need_clang
 }
 
+# Caches in front of a site, and lines that are slow and lose packets.
+group_edges() {
+    group_test
+    need varnishd varnish
+    need curl curl
+    need ip iproute2
+    need tc iproute2
+    need nft nftables
+}
+
 # A screen without a desk, software drawing, and a hand on the mouse.
 group_screens() {
     group_test
@@ -226,13 +236,14 @@ for group in "${@:-all}"; do
         lint) group_lint ;;
         compare) group_compare ;;
         bench) group_bench ;;
+        edges) group_edges ;;
         screens) group_screens ;;
         embed) group_embed ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_embed; group_lint; group_screens; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, screens, embed, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_edges; group_embed; group_lint; group_screens; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, edges, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

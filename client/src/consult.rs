@@ -18,6 +18,7 @@ use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, 
 /// Fetches documents until the verdict on `facts` is final.
 ///
 /// Where there are mirrors, one document that is refused, or stale, decides nothing as long as another has a better one.
+/// Where there are none, a head that is refused is asked for once more: it may have been damaged on the way.
 ///
 /// # Errors
 /// The site cannot be reached or is not to be trusted.
@@ -26,8 +27,17 @@ pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn
     let mut documents = Documents::default();
     let mut other_heads = Vec::new();
     let mut kept: Option<Result<Judgement, Refusal>> = None;
+    let mut chances = if downloader.sources() < 2 { 1 } else { 0 };
     loop {
         let judged = trust::judge(facts, &documents);
+        if let Err(refusal) = &judged
+            && chances > 0
+            && !matches!(refusal, Refusal::TooOld { .. } | Refusal::BelowMinimum { .. })
+        {
+            chances -= 1;
+            (documents.head, documents.release) = (None, None);
+            continue;
+        }
         if let Ok(Judgement { verdict: Verdict::Need(need), .. }) = &judged {
             match need {
                 Need::Head => (documents.head, other_heads) = fetch_head(facts, downloader)?,
@@ -161,15 +171,18 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// A downloader for `location` and its mirrors.
-    pub(crate) fn downloader(&self, location: &str, mirrors: &[String]) -> Result<Downloader, Error> {
+    /// A downloader for `location` and its mirrors: those of the user's choice, and those `named` by the site. Private header
+    /// fields go to hosts the user chose: who may sign heads may not ask for the user's secrets.
+    pub(crate) fn downloader(&self, location: &str, own: &[String], named: &[String]) -> Result<Downloader, Error> {
         let mut sources: Vec<Arc<dyn Source>> = vec![self.machine.open_source(location, &self.http)?];
         let mut known = vec![location.trim_end_matches('/')];
-        for mirror in mirrors {
+        let chosen: Vec<&str> = own.iter().map(String::as_str).chain([location]).map(host).collect();
+        let without = HttpOptions { headers: Vec::new(), ..self.http.clone() };
+        for mirror in own.iter().chain(named) {
             let plain = mirror.trim_end_matches('/');
+            let options = if chosen.contains(&host(mirror)) { &self.http } else { &without };
             // One that cannot be opened is no reason to stop.
-            if let Some(source) = self.machine.open_source(mirror, &self.http).ok().filter(|_| !known.contains(&plain))
-            {
+            if let Some(source) = self.machine.open_source(mirror, options).ok().filter(|_| !known.contains(&plain)) {
                 known.push(plain);
                 sources.push(source);
             }
@@ -186,6 +199,12 @@ impl Network {
     fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {
         Downloader::new(sources, self.retry.clone(), self.cancel.clone(), self.progress.clone())
     }
+}
+
+/// The part of an address that names scheme, host and port.
+fn host(location: &str) -> &str {
+    let end = location.match_indices('/').nth(2).map_or(location.len(), |(at, _)| at);
+    &location[..end]
 }
 
 /// What a client that follows `settings` pins; `floor_build` is its own build, 0 for a program that is no app's.

@@ -14,6 +14,7 @@ mod connection;
 mod document;
 mod error;
 mod fetch;
+mod kept;
 mod mirrors;
 mod part;
 mod policy;
@@ -22,6 +23,7 @@ mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use crate::format::digest::Blake3;
 use crate::progress::{Cancel, Progress};
@@ -34,9 +36,11 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use throttle::Throttle;
 
 pub use document::DocumentError;
 pub use error::{DownloadError, WrongContent};
+pub use kept::KeptBlock;
 pub use policy::{JumpingTiming, RetryPolicy, SystemTiming, Timing};
 pub use pump::READ_AHEAD_BYTES;
 pub use stream::VerifiedStream;
@@ -64,7 +68,17 @@ impl Downloader {
     ) -> Self {
         let mirrors = sources.into_iter().map(Mirror::new).collect();
         let (requests, received_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { mirrors, policy, cancel, progress, requests, received_bytes }) }
+        Self {
+            shared: Arc::new(Shared {
+                mirrors,
+                policy,
+                cancel,
+                progress,
+                requests,
+                received_bytes,
+                throttle: Throttle::default(),
+            }),
+        }
     }
 
     /// Fetches a signed document whose length and digest nobody knows yet, of at most `cap_bytes`.

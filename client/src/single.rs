@@ -151,7 +151,7 @@ impl SelfUpdate {
     /// The site cannot be reached or is not to be trusted.
     pub fn check(&self) -> Result<CheckOutcome, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
+        let downloader = self.network.downloader(&self.settings.site, &[], &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Check)?;
         // A check works where nothing can be written, too.
         let _ = self.memory.write(judgement.state);
@@ -170,10 +170,10 @@ impl SelfUpdate {
     /// The site cannot be reached or is not to be trusted.
     pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
+        let downloader = self.network.downloader(&self.settings.site, &[], &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
-        let downloader = self.network.downloader(&self.settings.site, &judgement.mirrors)?;
+        let downloader = self.network.downloader(&self.settings.site, &[], &judgement.mirrors)?;
         consult::notes(&offer.release, (self.build > 0).then_some(self.build), language, &downloader)
     }
 
@@ -183,7 +183,7 @@ impl SelfUpdate {
     /// Whatever stops it; the executable is as it was.
     pub fn update(&self) -> Result<SelfOutcome, Error> {
         let state = self.memory.read(self.progress())?;
-        let downloader = self.network.downloader(&self.settings.site, &state.mirrors)?;
+        let downloader = self.network.downloader(&self.settings.site, &[], &state.mirrors)?;
         let judgement = self.consult(&state, &downloader, Goal::Update)?;
         self.memory.write(judgement.state)?;
         let release = match judgement.verdict {
@@ -200,7 +200,7 @@ impl SelfUpdate {
         let workshop = Workshop::open(&self.executable)?;
         let content = match judgement.mirrors.is_empty() {
             true => None,
-            false => Some(self.network.downloader(&self.settings.site, &judgement.mirrors)?),
+            false => Some(self.network.downloader(&self.settings.site, &[], &judgement.mirrors)?),
         };
         let outcome = self.become_release(&workshop, &release, &content.unwrap_or(downloader));
         if !outcome.as_ref().is_err_and(|error| matches!(error.class(), Class::Network | Class::Cancelled)) {

@@ -237,3 +237,11 @@ fn a_secure_site_never_falls_back_to_plain_text() {
     assert!(matches!(code, "connect" | "tls" | "interrupted" | "stalled"), "{code}");
     assert_eq!(plain.requests(), 0);
 }
+
+#[test]
+fn a_host_with_an_address_where_nobody_answers_is_reached_at_the_other() {
+    // The name stands for both loopback addresses, where there are both; only one of them is served.
+    let server = Hostile::files(&[(NAME, b"x")]);
+    let location = server.url().replace("127.0.0.1", "localhost");
+    assert_eq!(read(&location, &quick_options(), Kind::Content), Ok(b"x".to_vec()));
+}

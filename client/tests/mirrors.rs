@@ -4,11 +4,12 @@
 
 mod support;
 
-use lamplighter_client::download::{DocumentError, Downloader, RetryPolicy};
+use lamplighter_client::download::{DocumentError, Downloader, JumpingTiming, RetryPolicy, Timing};
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::progress::{Cancel, Silent};
-use lamplighter_client::source::{self, Source};
-use std::sync::Arc;
+use lamplighter_client::source::{self, Body, ByteRange, Kind, Source, SourceError, Trouble};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::hostile::{Fault, Hostile};
 use support::setting::{Setting, noise, quick_options, signed};
@@ -297,4 +298,82 @@ fn a_directory_can_stand_in_for_a_server() {
     stream_through(&setting, &bytes);
     assert_eq!((setting.downloader.requests(), server.requests()), (2, 1));
     assert_eq!(setting.advanced_bytes(), 100_000);
+}
+
+/// Answers nothing but 503, and notes by the clock when it was asked.
+struct Failing {
+    clock: Arc<JumpingTiming>,
+    asked: Mutex<Vec<Duration>>,
+}
+
+impl Source for Failing {
+    fn open(&self, name: &str, _: Option<ByteRange>, _: Kind) -> Result<Body, SourceError> {
+        self.asked.lock().expect("no panic").push(self.clock.now());
+        let (name, site, trouble) = (name.into(), "failing".into(), Trouble::Status(503));
+        Err(SourceError::Transient { name, site, trouble, retry_after: None })
+    }
+
+    fn describe(&self) -> String {
+        "failing".into()
+    }
+}
+
+/// The shortest pauses chance allows.
+struct Hasty(Arc<JumpingTiming>);
+
+impl Timing for Hasty {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn pause(&self, wait: Duration) {
+        self.0.pause(wait);
+    }
+
+    fn chance_per_mille(&self) -> u32 {
+        0
+    }
+}
+
+#[test]
+fn a_host_that_fails_is_sent_at_most_eight_requests_a_minute_however_much_there_is_to_fetch() {
+    let clock = Arc::new(JumpingTiming::default());
+    let source = Arc::new(Failing { clock: clock.clone(), asked: Mutex::default() });
+    // More tries than usual, and pauses that hardly grow: nothing but the limit is left to hold it back.
+    let policy = RetryPolicy {
+        tries_max: 60,
+        pause_max: Duration::from_secs(1),
+        timing: Arc::new(Hasty(clock)),
+        ..RetryPolicy::default()
+    };
+    let downloader = Downloader::new(vec![source.clone()], policy, Cancel::default(), Arc::new(Silent));
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let downloader = downloader.clone();
+            scope.spawn(move || downloader.exact(&format!("objects/ab/{n}"), 5, &Blake3::of(b"12345")).unwrap_err());
+        }
+    });
+    let mut asked = source.asked.lock().unwrap().clone();
+    asked.sort();
+    assert!(asked.len() >= 60, "{}", asked.len());
+    // Whoever waits moves the clock of the others, so a request may be noted later than it was sent, and only all of them
+    // together can be counted.
+    let minutes = 1 + asked.last().unwrap().as_secs() as usize / 60;
+    assert!(asked.len() <= 8 * minutes, "{} requests in {minutes} minutes: {asked:?}", asked.len());
+    assert!(asked.len() > 7 * (minutes - 1), "no more is held back than has to be: {asked:?}");
+}
+
+#[test]
+fn a_cap_on_bytes_a_second_holds_for_all_transfers_together() {
+    let bytes = noise(1 << 20, 40);
+    let server = Hostile::files(&[(NAME, &bytes)]);
+    let source = source::open(&server.url(), &quick_options()).unwrap();
+    let policy = RetryPolicy { bytes_per_second_max: NonZeroU64::new(64 << 10), ..RetryPolicy::default() };
+    let setting = Setting::over(vec![source], policy);
+    let (length, digest) = signed(&bytes);
+    for _ in 0..3 {
+        assert_eq!(setting.downloader.exact(NAME, length, &digest).unwrap(), bytes);
+    }
+    // Less what is lost by counting in whole nanoseconds.
+    assert!((3 * 16 - 1..=3 * 16).contains(&setting.waited_s()), "{}", setting.waited_s());
 }

@@ -412,6 +412,25 @@ fn with_one_honest_mirror_every_update_succeeds_and_a_liar_costs_one_attempt_a_f
 }
 
 #[test]
+fn private_fields_go_to_hosts_of_the_users_choice_and_to_none_that_a_head_names() {
+    let (world, _) = three_releases();
+    let [site, chosen, named] = [(); 3].map(|()| Hostile::dir(&world.site()));
+    change_head(&world, |head| head.mirrors = vec![named.url()]);
+    for server in [&site, &chosen] {
+        let content = |path: &str| path.starts_with("packs/") || path.starts_with("objects/");
+        server.attack(Box::new(move |path| if content(path) { Fault::Status(404) } else { Fault::Honest }));
+    }
+    tree_with_mirrors(&world, "tree", &[&site, &chosen]);
+    let plain = config(&world, "tree");
+    let http = HttpOptions { headers: vec![("X-Token".into(), "secret".into())], ..plain.http.clone() };
+    done(Updater::open(Config { http, ..plain }).expect("installed").update(None));
+    let told = |server: &Hostile| server.log().iter().filter(|seen| seen.headers.contains_key("x-token")).count();
+    assert_eq!((told(&site), told(&chosen)), (site.requests(), chosen.requests()));
+    assert!(chosen.requests() > 0 && named.requests() > 0, "all of them were asked");
+    assert_eq!(told(&named), 0);
+}
+
+#[test]
 fn mirrors_that_a_head_named_are_asked_when_the_site_is_gone() {
     let (world, _) = three_releases();
     let mirror = Hostile::dir(&world.site());

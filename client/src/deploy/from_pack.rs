@@ -1,12 +1,13 @@
 //! New files from the units of a pack.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
 
 use super::stage::Sink;
 use super::target::checked_bytes;
 use super::{BaseRelease, Deploy};
-use crate::download::VerifiedStream;
+use crate::download::{KeptBlock, VerifiedStream};
 use crate::error::Error;
 use crate::format::digest::Blake3;
 use crate::format::document::FileRef;
@@ -24,7 +25,13 @@ pub(super) struct OpenPack {
     pub(super) rebuilt: Rebuilt,
     stream: VerifiedStream,
     /// What was fetched, at the offsets it has in the pack; each part is verified before it is used.
-    partial: File,
+    partial: Partial,
+}
+
+/// A partly fetched pack, with its name for messages.
+struct Partial {
+    file: File,
+    path: PathBuf,
 }
 
 impl OpenPack {
@@ -39,8 +46,8 @@ impl OpenPack {
         let name = layout::pack(&row.header.blake3);
         let path = staging.partial_path(&format!("pack-{}", row.header.blake3));
         let io = |source| Error::Io { doing: "open a partly fetched pack at", path: path.clone(), source };
-        let mut partial =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut partial = Partial { file: opened.map_err(io)?, path: path.clone() };
         let mut stream = deploy.downloader.stream(&name, 0);
         let bytes = part(deploy, &mut stream, &mut partial, 0, &row.header)?;
         let pack_error = |source| Error::Pack { name: name.clone(), source };
@@ -105,22 +112,17 @@ impl OpenPack {
 fn part(
     deploy: &Deploy<'_>,
     stream: &mut VerifiedStream,
-    partial: &mut File,
+    partial: &mut Partial,
     offset: u64,
     file: &FileRef,
 ) -> Result<Vec<u8>, Error> {
-    if let Some(bytes) = kept(partial, offset, file) {
+    if let Some(bytes) = kept(&mut partial.file, offset, file) {
         deploy.progress.event(Event::Advanced { bytes: file.length });
         return Ok(bytes);
     }
     stream.skip_to(offset);
-    let bytes = stream.next(file.length, &file.blake3)?;
-    let write = |partial: &mut File| {
-        partial.seek(SeekFrom::Start(offset))?;
-        partial.write_all(&bytes)
-    };
-    write(partial).map_err(|source| Error::Io { doing: "keep a fetched block in", path: "staging".into(), source })?;
-    Ok(bytes)
+    let block = KeptBlock { file: &mut partial.file, path: &partial.path, offset };
+    Ok(stream.next_kept(file.length, &file.blake3, block)?)
 }
 
 fn kept(partial: &mut File, offset: u64, file: &FileRef) -> Option<Vec<u8>> {

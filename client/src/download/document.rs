@@ -128,7 +128,7 @@ impl Errand<'_> {
             match pump.next(&self.shared.cancel, Some(deadline)) {
                 Ok(Message::Opened(_)) => opened = true,
                 Ok(Message::Bytes(chunk)) => {
-                    self.shared.received_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.shared.received(chunk.len()).map_err(Failure::Over)?;
                     bytes.extend_from_slice(&chunk);
                     if bytes.len() as u64 > self.cap_bytes {
                         return Err(Failure::Over(self.too_long(mirror)));

@@ -143,13 +143,17 @@ impl Fetch {
     /// The next `length` bytes, once they have the digest `blake3`.
     pub(super) fn block(&mut self, length: u64, blake3: &Blake3) -> Result<Vec<u8>, DownloadError> {
         if length > EXACT_BYTES_MAX {
-            let name = self.name.clone();
-            return Err(DownloadError::TooLarge { name, bytes: length, max_bytes: EXACT_BYTES_MAX });
+            return Err(self.too_large(length));
         }
         // What is usual is taken at once; more only as bytes arrive, so that a length alone takes no memory.
         let mut bytes = Vec::with_capacity(length.min(BLOCK_BYTES_USUAL) as usize);
         self.block_into(length, blake3, blake3::Hasher::new(), &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The answer to who asks for `length` bytes in memory.
+    pub(super) fn too_large(&self, length: u64) -> DownloadError {
+        DownloadError::TooLarge { name: self.name.clone(), bytes: length, max_bytes: EXACT_BYTES_MAX }
     }
 
     /// The same into `sink`. `hasher` has seen what [`Self::resume_at`] declared.
@@ -228,8 +232,9 @@ impl Fetch {
             }
             let error = match connection.pump.next(&self.shared.cancel, None) {
                 Ok(Message::Bytes(chunk)) => {
-                    self.shared.received_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    let received = self.shared.received(chunk.len());
                     connection.refill(chunk);
+                    received?;
                     continue;
                 }
                 Ok(Message::Failed(error)) => error,

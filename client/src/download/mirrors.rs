@@ -1,19 +1,26 @@
 //! What all transfers together know of a mirror: whether it fails now, and whether it ever lied.
 //!
 //! A mirror that fails rests. While it does, transfers that want it are given slots one pause apart, so that a host in
-//! trouble sees a few requests a minute from this client, however many threads there are. Failures of transfers that ran
-//! side by side count as one.
+//! trouble sees a few requests a minute from this client, however many threads there are, and never more than
+//! [`REQUESTS_MAX`] in [`REQUESTS_TIME`]. Failures of transfers that ran side by side count as one.
 
 use super::RetryPolicy;
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, Trouble};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Most requests a mirror that fails is sent within [`REQUESTS_TIME`], those counted that showed that it does.
+const REQUESTS_MAX: usize = 8;
+const REQUESTS_TIME: Duration = Duration::from_secs(60);
 
 /// One source and its standing.
 pub(super) struct Mirror {
     pub(super) source: Arc<dyn Source>,
     standing: Mutex<Standing>,
     last_error: Mutex<Option<SourceError>>,
+    /// When the last requests were sent, or failed, since it last worked.
+    recent: Mutex<VecDeque<Duration>>,
 }
 
 /// Times are those of [`super::Timing::now`].
@@ -34,6 +41,8 @@ pub(super) struct Standing {
 pub(super) struct Slot {
     pub(super) at: Duration,
     epoch: u64,
+    /// It is among the recent ones.
+    counted: bool,
 }
 
 impl Standing {
@@ -45,7 +54,7 @@ impl Standing {
 
 impl Mirror {
     pub(super) fn new(source: Arc<dyn Source>) -> Self {
-        Self { source, standing: Mutex::default(), last_error: Mutex::default() }
+        Self { source, standing: Mutex::default(), last_error: Mutex::default(), recent: Mutex::default() }
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -54,7 +63,7 @@ impl Mirror {
 
     /// A slot for a request that does not wait its turn.
     pub(super) fn at_once(&self, policy: &RetryPolicy) -> Slot {
-        Slot { at: policy.timing.now(), epoch: self.lock().epoch }
+        Slot { at: policy.timing.now(), epoch: self.lock().epoch, counted: false }
     }
 
     /// Takes the next slot.
@@ -63,11 +72,29 @@ impl Mirror {
         let mut standing = self.lock();
         let epoch = standing.epoch;
         if standing.failures == 0 {
-            return Slot { at: now, epoch };
+            return Slot { at: now, epoch, counted: false };
         }
         let at = standing.next_slot.max(now);
         standing.next_slot = at + policy.pause(standing.failures);
-        Slot { at, epoch }
+        Slot { at, epoch, counted: false }
+    }
+
+    /// Whether the request of `slot`, whose time has come, may be sent; if not, its time is put off.
+    pub(super) fn admits(&self, slot: &mut Slot, now: Duration) -> bool {
+        if self.standing().failures == 0 {
+            return true;
+        }
+        let mut recent = self.recent();
+        while recent.front().is_some_and(|at| now.saturating_sub(*at) >= REQUESTS_TIME) {
+            recent.pop_front();
+        }
+        if recent.len() >= REQUESTS_MAX {
+            slot.at = recent[recent.len() - REQUESTS_MAX] + REQUESTS_TIME;
+            return false;
+        }
+        recent.push_back(now);
+        slot.counted = true;
+        true
     }
 
     /// Whether `slot` still counts.
@@ -84,9 +111,18 @@ impl Mirror {
     pub(super) fn failed(&self, slot: &Slot, policy: &RetryPolicy, retry_after: Option<Duration>, error: &SourceError) {
         let now = policy.timing.now();
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        if !slot.counted {
+            self.recent().push_back(now);
+        }
         let mut standing = self.lock();
         if standing.epoch == slot.epoch {
-            standing.failures = standing.failures.saturating_add(1);
+            standing.failures = match error {
+                // It may be this file's trouble alone: it rests, and is not given up for others.
+                SourceError::Transient { trouble: Trouble::Interrupted(_), .. } => {
+                    (standing.failures + 1).min(policy.tries_max.saturating_sub(1)).max(standing.failures)
+                }
+                _ => standing.failures.saturating_add(1),
+            };
             standing.epoch += 1;
             standing.next_slot = now + policy.pause(standing.failures);
         }
@@ -102,6 +138,7 @@ impl Mirror {
             standing.failures = 0;
             standing.next_slot = Duration::ZERO;
             standing.epoch += 1;
+            self.recent().clear();
         }
         slot.epoch = standing.epoch;
     }
@@ -110,6 +147,10 @@ impl Mirror {
     pub(super) fn lied(&self) {
         let mut standing = self.lock();
         standing.faults = standing.faults.saturating_add(1);
+    }
+
+    fn recent(&self) -> MutexGuard<'_, VecDeque<Duration>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -122,7 +163,7 @@ impl Mirror {
 mod tests {
     use super::super::Timing;
     use super::*;
-    use crate::source::{Body, ByteRange, Kind, Trouble};
+    use crate::source::{Body, ByteRange, Kind};
 
     struct Nowhere;
 
@@ -182,6 +223,24 @@ mod tests {
         assert_eq!(mirror.standing().failures, 0);
         assert!(mirror.honours(&slots[3]));
         assert_eq!(seconds(&mirror, &policy), 100);
+    }
+
+    #[test]
+    fn a_failing_mirror_is_sent_eight_requests_a_minute() {
+        let (mirror, policy) = setting();
+        // Four were under way when it began to fail.
+        let mut slots: Vec<Slot> = (0..4).map(|_| mirror.reserve(&policy)).collect();
+        slots.iter().for_each(|slot| mirror.failed(slot, &policy, None, &error()));
+        let now = policy.timing.now();
+        for n in 4..8 {
+            assert!(mirror.admits(&mut mirror.reserve(&policy), now), "{n}");
+        }
+        let mut ninth = mirror.reserve(&policy);
+        assert!(!mirror.admits(&mut ninth, now));
+        assert_eq!(ninth.at, now + REQUESTS_TIME);
+        assert!(mirror.admits(&mut ninth, now + REQUESTS_TIME));
+        mirror.worked(&mut slots[0]);
+        assert!((0..100).all(|_| mirror.admits(&mut mirror.reserve(&policy), now)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How patient a download is.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub struct RetryPolicy {
     pub pause_max: Duration,
     /// Longest wait a server may ask for; if it wants more it is left alone. 1 h.
     pub retry_after_max: Duration,
+    /// Most bytes a second that all transfers of a downloader take together, on the average. No limit.
+    pub bytes_per_second_max: Option<NonZeroU64>,
     /// The clock, and chance.
     pub timing: Arc<dyn Timing>,
 }
@@ -32,6 +35,7 @@ impl Default for RetryPolicy {
             pause_first: Duration::from_secs(1),
             pause_max: Duration::from_secs(15 * 60),
             retry_after_max: Duration::from_secs(60 * 60),
+            bytes_per_second_max: None,
             timing: Arc::new(SystemTiming::default()),
         }
     }

@@ -1,11 +1,12 @@
 //! What all transfers of one downloader have in common, and how they take turns.
 
 use super::mirrors::{Mirror, Slot};
+use super::throttle::Throttle;
 use super::{DownloadError, RetryPolicy};
 use crate::progress::{Cancel, Event, Progress};
 use crate::source::{SourceError, Trouble};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Longest wait between two looks at the cancel token.
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) progress: Arc<dyn Progress>,
     pub(super) requests: AtomicU64,
     pub(super) received_bytes: AtomicU64,
+    pub(super) throttle: Throttle,
 }
 
 impl Shared {
@@ -33,17 +35,33 @@ impl Shared {
     /// Waits until a request may be sent to this mirror; none if its standing changed meanwhile.
     pub(super) fn wait_for_slot(&self, mirror: usize) -> Result<Option<Slot>, DownloadError> {
         let mirror = &self.mirrors[mirror];
-        let slot = mirror.reserve(&self.policy);
+        let mut slot = mirror.reserve(&self.policy);
         loop {
             self.check_cancel()?;
             if !mirror.honours(&slot) {
                 return Ok(None);
             }
-            let left = slot.at.saturating_sub(self.policy.timing.now());
-            if left.is_zero() {
+            let now = self.policy.timing.now();
+            if slot.at <= now && mirror.admits(&mut slot, now) {
                 return Ok(Some(slot));
             }
-            self.policy.timing.pause(left.min(PAUSE_SLICE));
+            self.policy.timing.pause(slot.at.saturating_sub(now).min(PAUSE_SLICE));
+        }
+    }
+
+    /// Counts bytes of a body that came, and waits if more came than may.
+    pub(super) fn received(&self, bytes: usize) -> Result<(), DownloadError> {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let Some(most) = self.policy.bytes_per_second_max else { return Ok(()) };
+        let timing = self.policy.timing.as_ref();
+        let until = self.throttle.book(bytes as u64, most, timing);
+        loop {
+            self.check_cancel()?;
+            let left = until.saturating_sub(timing.now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            timing.pause(left.min(PAUSE_SLICE));
         }
     }
 

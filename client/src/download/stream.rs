@@ -2,6 +2,7 @@
 
 use super::DownloadError;
 use super::fetch::Fetch;
+use super::kept::{self, KeptBlock};
 use crate::format::digest::Blake3;
 
 /// Reads a file block by block. Everything read in a row costs one request; a break or a wrong block costs one more, at
@@ -34,6 +35,15 @@ impl VerifiedStream {
     /// on needs a new stream.
     pub fn next(&mut self, length: u64, blake3: &Blake3) -> Result<Vec<u8>, DownloadError> {
         self.fetch.block(length, blake3)
+    }
+
+    /// The same by way of `kept`, a place in a file: what that has of the block from an earlier transfer is not fetched again,
+    /// and after an error, a cancel or a crash it has what came. On success it has the block.
+    ///
+    /// # Errors
+    /// See [`DownloadError`]; [`DownloadError::File`] for the file itself.
+    pub fn next_kept(&mut self, length: u64, blake3: &Blake3, kept: KeptBlock<'_>) -> Result<Vec<u8>, DownloadError> {
+        kept::next(&mut self.fetch, length, blake3, kept)
     }
 
     /// Goes on at `offset`. A small gap is read and dropped; for others the next block costs a request with one `Range`.

@@ -22,6 +22,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What the HTTP library says of a proxy that wants credentials, or others: of a tunnel, and of SOCKS. Its types are private.
+const PROXY_REFUSALS: [&str; 4] = [
+    "proxy authorization required",
+    "credentials not accepted",
+    "server does not support user/pass authentication",
+    "no acceptable authentication method",
+];
+
 /// Most header fields an answer may have.
 const FIELDS_MAX: usize = 100;
 
@@ -73,12 +81,16 @@ impl HttpSource {
         if let Some(tls) = find::<rustls::Error>(error).filter(|tls| is_refusal(tls)) {
             return SourceError::fatal(name, &self.site, Obstacle::Tls(tls.to_string()));
         }
+        let text = chain(error);
+        if PROXY_REFUSALS.iter().any(|refusal| text.contains(refusal)) {
+            return SourceError::fatal(name, &self.site, Obstacle::Proxy(text));
+        }
         let trouble = if error.is_connect() {
-            Trouble::Connect(chain(error))
+            Trouble::Connect(text)
         } else if error.is_timeout() {
             Trouble::Stalled { silence: self.options.stall_timeout }
         } else {
-            Trouble::Interrupted(chain(error))
+            Trouble::Interrupted(text)
         };
         SourceError::transient(name, &self.site, trouble)
     }

@@ -27,7 +27,8 @@ pub struct HttpOptions {
     pub tls_roots: TlsRoots,
     /// More certificate authorities to accept, each one DER certificate: for sites within a company. None.
     pub tls_extra_roots: Vec<Vec<u8>>,
-    /// Header fields sent to the site's own host, and dropped where a redirect leaves it: for private sites. None.
+    /// Header fields sent to the hosts of the site and of the mirrors its user chose, never to those a head names, and dropped
+    /// where a redirect leaves the host: for private sites. None.
     pub headers: Vec<(String, String)>,
     /// Product name sent along. `lamplighter/<version>`: nothing that tells one installation from another.
     pub user_agent: String,

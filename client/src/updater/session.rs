@@ -205,8 +205,7 @@ impl Updater {
 
     /// A downloader for `from`, or for the site, and mirrors: those of the settings, then `mirrors`.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
-        let mirrors = [&self.settings.mirrors[..], mirrors].concat();
-        self.network().downloader(from.unwrap_or(&self.settings.site), &mirrors)
+        self.network().downloader(from.unwrap_or(&self.settings.site), &self.settings.mirrors, mirrors)
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.

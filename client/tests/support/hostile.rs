@@ -19,6 +19,9 @@
 // Test programs of both crates take what they need.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "hostile/door.rs"]
+mod door;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,6 +30,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use door::Door;
 
 /// One way to answer.
 #[derive(Debug, Clone)]
@@ -77,6 +82,8 @@ pub enum Fault {
     Chunked { size: usize, cut: Option<usize> },
     /// These bytes in place of an answer, then close.
     Raw(Vec<u8>),
+    /// No answer, and no connection is taken any more until [`Hostile::come_back`] or [`Hostile::behave`].
+    Vanish,
 }
 
 /// One request.
@@ -116,6 +123,8 @@ struct State {
     sent_bytes: AtomicU64,
     connections: AtomicUsize,
     stop: AtomicBool,
+    door: Door,
+    address: SocketAddr,
 }
 
 #[derive(Default)]
@@ -151,16 +160,15 @@ impl Hostile {
             sent_bytes: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            door: Door::default(),
+            address,
         });
         let shared = state.clone();
         let acceptor = thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if shared.stop.load(Ordering::Relaxed) {
-                    return;
-                }
+            shared.door.keep(listener, |stream| {
                 let (shared, number) = (shared.clone(), shared.connections.fetch_add(1, Ordering::Relaxed));
                 thread::spawn(move || shared.converse(stream, number));
-            }
+            });
         });
         Self { address, state, acceptor: Some(acceptor) }
     }
@@ -189,6 +197,12 @@ impl Hostile {
     pub fn behave(&self) {
         lock(&self.state.scripts).clear();
         *lock(&self.state.attack) = None;
+        self.come_back();
+    }
+
+    /// Takes connections again after [`Fault::Vanish`].
+    pub fn come_back(&self) {
+        self.state.door.open();
     }
 
     /// Replaces or adds a file of a server that holds its files in memory.
@@ -228,8 +242,7 @@ impl Hostile {
 impl Drop for Hostile {
     fn drop(&mut self) {
         self.state.stop.store(true, Ordering::Relaxed);
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(self.address);
+        self.state.door.end(self.address);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
@@ -392,6 +405,10 @@ impl State {
             Fault::Chunked { size, cut } => self.chunked(stream, answer, size, cut),
             Fault::Raw(bytes) => {
                 stream.write_all(&bytes)?;
+                Ok(false)
+            }
+            Fault::Vanish => {
+                self.door.shut(self.address);
                 Ok(false)
             }
             _ => self.send(stream, &answer),

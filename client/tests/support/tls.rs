@@ -1,5 +1,8 @@
 //! A server over TLS that answers every request with the same file, with a certificate of one's choice.
 
+// Test programs of both crates take what they need.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, BufRead, BufReader, Write};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::exit;
+use crate::network::Network;
 
 /// Installs, updates, verifies and heals an application from a site of static files.
 #[derive(Debug, Parser)]
@@ -102,14 +103,6 @@ pub(crate) struct Origin {
     pub(crate) tree: TreeArgs,
     #[command(flatten)]
     pub(crate) network: Network,
-}
-
-/// How the site is reached.
-#[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct Network {
-    /// Proxy URL (http, https or socks5); by default what the environment says.
-    #[arg(long, value_name = "URL")]
-    pub(crate) proxy: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -16,13 +16,13 @@ use std::fs;
 use lamplighter_client::deploy::DeployReport;
 use lamplighter_client::error::Error;
 use lamplighter_client::progress::Cancel;
-use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{Config, Origin, Updater};
 use serde_json::{Value, json};
 
-use crate::args::{self, Command, Network, TreeArgs};
+use crate::args::{self, Command, TreeArgs};
 use crate::exit::Exit;
+use crate::network::Network;
 use crate::output::{Output, uninstalled};
 use crate::term::bytes;
 
@@ -72,17 +72,16 @@ fn hold(args: args::Hold, output: &Output) -> Result<Exit, Error> {
 }
 
 /// The configuration the flags give; Ctrl-C asks the work to stop at the next safe point.
-fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
+fn config(tree: TreeArgs, network: &Network, output: &Output) -> Config {
     let cancel = Cancel::default();
     let on_signal = cancel.clone();
     // Without a handler Ctrl-C ends the program at once, which is safe as well.
     let _ = ctrlc::set_handler(move || on_signal.cancel());
-    let proxy = network.proxy.map_or(Proxy::FromEnvironment, Proxy::Url);
-    let http = HttpOptions { proxy, ..HttpOptions::default() };
     let allow_network_share = tree.allow_network_share;
     Config {
         state: tree.state,
-        http,
+        http: network.http(),
+        retry: network.retry(),
         progress: output.progress(),
         cancel,
         allow_network_share,
@@ -91,7 +90,7 @@ fn config(tree: TreeArgs, network: Network, output: &Output) -> Config {
 }
 
 fn open(tree: TreeArgs, network: Network, output: &Output) -> Result<Updater, Error> {
-    Updater::open(config(tree, network, output))
+    Updater::open(config(tree, &network, output))
 }
 
 /// The origin the flags give, with the root read from its file.
@@ -102,7 +101,7 @@ fn origin(args: args::Origin, output: &Output) -> Result<(Config, Origin), Error
     let site = absolute_site(args.site)?;
     let mirrors = args.mirror.into_iter().map(absolute_site).collect::<Result<_, _>>()?;
     let origin = Origin { site, app: args.app, channel: args.channel, platform, root, mirrors };
-    Ok((config(args.tree, args.network, output), origin))
+    Ok((config(args.tree, &args.network, output), origin))
 }
 
 /// A directory is remembered as an absolute path, since later commands run elsewhere.

@@ -21,7 +21,7 @@ use crate::output::Output;
 const POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: Launch, output: &Output) -> Result<Exit, Error> {
-    let config = config(args.tree.clone(), args.network.clone(), output);
+    let config = config(args.tree.clone(), &args.network, output);
     let asks = !args.yes && !output.is_json() && std::io::stdin().is_terminal();
     let host: Arc<dyn Host> = Arc::new(TerminalHost { asks, yes: args.yes, output: output.clone() });
     let setup = setup(&args, config);

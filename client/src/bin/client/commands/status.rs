@@ -4,8 +4,9 @@ use lamplighter_client::error::Error;
 use serde_json::json;
 
 use super::open;
-use crate::args::{Network, TreeArgs};
+use crate::args::TreeArgs;
 use crate::exit::Exit;
+use crate::network::Network;
 use crate::output::Output;
 
 pub(super) fn run(args: TreeArgs, output: &Output) -> Result<Exit, Error> {

@@ -4,8 +4,9 @@ use lamplighter_client::error::Error;
 use serde_json::json;
 
 use super::open;
-use crate::args::{Network, Verify};
+use crate::args::Verify;
 use crate::exit::Exit;
+use crate::network::Network;
 use crate::output::Output;
 use crate::term::bytes;
 
