@@ -6,6 +6,8 @@
 //! After every start the disk is judged ([`judge`]). `LAMPLIGHTER_SEEDS` says how many seeds, `LAMPLIGHTER_SEED` runs one
 //! and shows all of it. The figures go to `target/scoreboard/simulation.json`.
 
+#![allow(clippy::print_stdout, reason = "a seed is told, and what failed")]
+
 #[path = "fleet/device.rs"]
 mod device;
 #[path = "fleet/dice.rs"]

@@ -48,7 +48,7 @@ impl Machine for Simulated {
     }
 
     fn open_tree(&self, root: &Path, _: Option<&Path>) -> Result<Tree, TreeError> {
-        let disk = Powered::new(&self.model, self.power.clone(), &self.real);
+        let disk = Powered::fs_of(&self.model, self.power.clone(), &self.real);
         Ok(Tree::with_fs(disk, root, &self.real))
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct Powered {
 }
 
 impl Powered {
-    pub(crate) fn new(machine: &Arc<Machine>, power: Arc<Power>, real: &Path) -> Box<dyn Fs> {
+    pub(crate) fn fs_of(machine: &Arc<Machine>, power: Arc<Power>, real: &Path) -> Box<dyn Fs> {
         Box::new(Self { inner: machine.fs(), power, real: real.to_owned() })
     }
 

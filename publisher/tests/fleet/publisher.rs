@@ -54,12 +54,15 @@ struct Keys {
     next: u8,
 }
 
+/// What lay at a name from a moment on.
+type Version = (i64, Arc<[u8]>);
+
 pub(crate) struct Publisher {
     dice: Dice,
     keys: Keys,
     root_version: u64,
     /// What the site holds: each name with what lay there from when on.
-    files: BTreeMap<String, Vec<(i64, Arc<[u8]>)>>,
+    files: BTreeMap<String, Vec<Version>>,
     /// Every head there ever was; the last one is out. The first has the sequence 1.
     pub(crate) heads: Vec<Head>,
     pub(crate) builds: BTreeMap<u64, Build>,

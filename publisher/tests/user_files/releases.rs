@@ -84,7 +84,10 @@ fn release(build: u64) -> BTreeMap<&'static str, Thing> {
         }
     }
     // One name or another that differs in case alone.
-    things.insert(if build % 3 == 0 { "ReadMe" } else { "readme" }, Thing::File(b"the same words".to_vec(), false));
+    things.insert(
+        if build.is_multiple_of(3) { "ReadMe" } else { "readme" },
+        Thing::File(b"the same words".to_vec(), false),
+    );
     // A file, a directory with files, an empty directory, or nothing.
     for [plain, inner, other] in [["turns", "turns/in", "turns/more/in"], ["flips", "flips/in", "flips/more/in"]] {
         match dice.below(4) {
