@@ -132,8 +132,9 @@ def main():
 
 HEAD = """# Scoreboard
 
-What was tried against the client in one run of `make scoreboard RECORD=1`, and what came of it. All of it is the short form; the
-long forms are in the Makefile. Each run judges for itself and fails at the first thing that is not as it must be.
+What was tried against the client in the runs below, and what came of it; `make scoreboard` does them all again. All of it is the
+short form; the long forms are in the Makefile. Each run judges for itself and fails at the first thing that is not as it must
+be.
 """
 
 

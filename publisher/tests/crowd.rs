@@ -2,7 +2,7 @@
 //!
 //! One updater at a time changes the tree, nobody waits for ever, the app starts whenever it is started, and in the end the
 //! tree is the newest release, whole. How long starts took is reported, not judged: `target/scoreboard/crowd.json`.
-//! `LAMPLIGHTER_LONG=1` runs 30 rounds, else 3.
+//! `LAMPLIGHTER_LONG=1` runs 30 rounds, else 2.
 
 #![cfg(target_os = "linux")]
 
@@ -310,7 +310,7 @@ fn a_crowd_on_one_tree_takes_turns_and_leaves_it_whole() {
     done(crowd.app.world.install("tree"));
     write(&crowd.app.world.path("tree").join(MINE), b"mine");
     let lock = crowd.lock_inode();
-    let rounds = if std::env::var_os("LAMPLIGHTER_LONG").is_some() { 30 } else { 3 };
+    let rounds = if std::env::var_os("LAMPLIGHTER_LONG").is_some() { 30 } else { 2 };
     for round in 1..=rounds {
         let build = 1 + round * BUILDS;
         crowd.round(build);
