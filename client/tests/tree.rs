@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use lamplighter_client::format::digest::ContentDigest;
 use lamplighter_client::progress::Silent;
+#[cfg(unix)]
 use lamplighter_client::tree::fs::FsError;
 use lamplighter_client::tree::{Before, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
 use tree::Item::{Dir, File, Program};
