@@ -82,7 +82,7 @@ def collect():
 
 
 def shown(value):
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
 
 
 def table(found, left_out):
