@@ -127,6 +127,17 @@ fn no_flush_is_without_a_reason() {
     }
 }
 
+/// The flush of the staging directory keeps no promise of its own, but what was staged: more updates go forward.
+#[test]
+fn flushed_staging_lets_more_updates_go_forward() {
+    let reach = Reach { ways_max: 16, cuts_max: 1, violations_max: 0 };
+    let forgets: Forgets = Arc::new(|flush| flush.call == "sync_dir" && is_state(flush, "staging/update"));
+    let [with, without] = [None, Some(forgets)].map(|forgets| explore(&lived_in(), reach, forgets));
+    assert!(with.violations.is_empty() && without.violations.is_empty(), "{:?}", without.violations);
+    let share = |explored: &Explored| explored.new * 100 / explored.disks;
+    assert!(share(&with) > share(&without), "{} and {} of a hundred", share(&with), share(&without));
+}
+
 #[test]
 fn a_rename_in_case_alone_works_where_case_does_not_count() {
     alone(renames_in_case_alone);
