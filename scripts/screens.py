@@ -43,8 +43,11 @@ def build():
 def display():
     """A screen of its own; programs drawn by software."""
     read, write = os.pipe()
+    # Without -noreset the server starts over whenever its last client leaves, and refuses who comes in that moment; each
+    # look with xdotool is a client that leaves.
     server = subprocess.Popen(
-        [find_tool("Xvfb"), "-displayfd", str(write), "-screen", "0", "1100x760x24", "+extension", "GLX", "-nolisten", "tcp"],
+        [find_tool("Xvfb"), "-displayfd", str(write), "-screen", "0", "1100x760x24", "+extension", "GLX", "-nolisten", "tcp",
+         "-noreset"],
         pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     os.close(write)
