@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, finish, init, keygen, promote, refresh, revert, root, serve, steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -65,6 +65,8 @@ pub(crate) enum Command {
     BuildRelease(Box<build_release::Args>),
     /// Move a channel to a build that is in the site already, or change its rollout.
     Promote(promote::Args),
+    /// Move a channel to a build that the jobs of a matrix have signed, each its platform's; to all of them or to none.
+    Finish(finish::Args),
     /// Offer nothing on a channel, or on one platform of it, until it is resumed.
     Halt(steer::HaltArgs),
     /// Offer again what was halted.

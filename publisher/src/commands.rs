@@ -2,6 +2,7 @@
 
 pub(crate) mod build_release;
 pub(crate) mod check_remote;
+pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod promote;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Root(command) => root::run(command, term),
         Command::BuildRelease(args) => build_release::run(args, term),
         Command::Promote(args) => promote::run(args, term),
+        Command::Finish(args) => finish::run(args, term),
         Command::Halt(args) => steer::halt(args, term),
         Command::Resume(args) => steer::resume(args, term),
         Command::Bad(args) => steer::bad(args, term),

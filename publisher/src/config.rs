@@ -429,6 +429,17 @@ impl Config {
         Ok(self.platform.iter().map(|(name, platform)| (name.clone(), with_common(platform))).collect())
     }
 
+    /// Names of the platforms to build, in order.
+    ///
+    /// # Errors
+    /// None at all; a name that is no platform's.
+    pub fn platform_names(&self) -> Result<Vec<String>, ConfigError> {
+        if self.platform.is_empty() {
+            return Err(ConfigError::NoPlatform);
+        }
+        self.platform.keys().map(|name| token("platform", name).map(str::to_owned)).collect()
+    }
+
     /// Release notes files by language.
     ///
     /// # Errors
