@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, finish, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, finish, init, keygen, promote, prune, refresh, revert, root, serve, steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -81,6 +81,8 @@ pub(crate) enum Command {
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
     Verify(verify::Args),
+    /// Remove old releases from a site, and with them what only they need; first it is only shown what would go.
+    Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
 }

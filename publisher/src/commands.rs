@@ -6,6 +6,7 @@ pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod promote;
+pub(crate) mod prune;
 pub(crate) mod refresh;
 pub(crate) mod revert;
 pub(crate) mod root;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Refresh(args) => refresh::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
+        Command::Prune(args) => prune::run(args, term),
         Command::Serve(args) => serve::run(args, term),
     }
 }

@@ -31,6 +31,11 @@
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
 //!
+//! [prune]                          # for `publisher prune`
+//! keep = 5                         # --keep: newest releases of each platform that stay
+//! keep_days = 0                    # --keep-days: days every release stays
+//! grace_days = 7                   # --grace-days: days that what is not offered any more stays
+//!
 //! [signers]                        # commands that sign, for keys that never come here (see `sign/command.rs`)
 //! release = ["kms-sign", "--key", "release"]   # LAMPLIGHTER_RELEASE_SIGN wins over it
 //!
@@ -51,6 +56,8 @@
 //! * If `--platform` is given at all, only the platforms given so are built; `--platform NAME` alone takes the directory
 //!   from the file.
 
+mod prune;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -59,6 +66,8 @@ use std::time::Duration;
 use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
+
+pub use prune::PruneConfig;
 
 use crate::packs::{PackOptions, default_memory_bytes};
 use crate::rollout::Curve;
@@ -145,6 +154,8 @@ pub struct Config {
     #[serde(default)]
     pub notes: BTreeMap<String, PathBuf>,
     #[serde(default)]
+    pub prune: PruneConfig,
+    #[serde(default)]
     pub platform: BTreeMap<String, PlatformConfig>,
     /// Platforms the file has a directory for, chosen or not; for errors.
     #[serde(skip)]
@@ -227,6 +238,7 @@ impl Config {
             exclude: [self.exclude, flags.exclude].concat(),
             executable: [self.executable, flags.executable].concat(),
             keep: [self.keep, flags.keep].concat(),
+            prune: self.prune.with_flags(flags.prune),
             notes,
             known_platforms: with_directory(&self.platform),
             platform: with_platform_flags(self.platform, flags.platform),

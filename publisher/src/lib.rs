@@ -25,6 +25,7 @@ pub mod objects;
 pub mod packs;
 pub mod promote;
 pub mod proof;
+pub mod prune;
 pub mod refresh;
 pub mod remote;
 pub mod report;

@@ -147,6 +147,36 @@ impl SiteWriter {
         remove_tree(&self.site.path(&name)).map_err(|source| SiteError::Write { name, source })
     }
 
+    /// Removes the file `name`; it is durable after the next [`SiteWriter::barrier`].
+    ///
+    /// # Errors
+    /// The disk. A file that is gone already is no error.
+    pub fn remove(&self, name: &str) -> Result<(), SiteError> {
+        self.watch.removing(name);
+        let path = self.site.path(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(SiteError::Write { name: name.to_owned(), source });
+            }
+            _ => {}
+        }
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.extend(path.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Removes the directory `name` and those above it, as far as they are empty. Call it after the barrier: an empty
+    /// directory says nothing, so what becomes of it in a power cut does not matter.
+    pub fn remove_empty(&self, name: &str) {
+        let dir = self.site.path(name);
+        let below_site = dir.ancestors().take_while(|dir| **dir != self.site.dir);
+        for dir in below_site {
+            if std::fs::remove_dir(dir).is_err() {
+                break;
+            }
+        }
+    }
+
     /// A file named by its own digest can only differ by damage, and is mended; any other is what clients may have read.
     fn may_replace(&self, name: &str) -> Result<(), SiteError> {
         if !(name.starts_with("objects/") || name.starts_with("packs/")) {
