@@ -10,7 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, finish, init, keygen, promote, prune, refresh, revert, root, serve, steer, verify,
+    build_release, bundle, check_remote, finish, init, keygen, promote, prune, refresh, revert, root, serve, steer,
+    verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
+    /// Write a release as an archive for a download page, or as the folder an installer is made from.
+    Bundle(bundle::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.

@@ -1,6 +1,7 @@
 //! The commands: each file holds one, its arguments and a thin `run`.
 
 pub(crate) mod build_release;
+pub(crate) mod bundle;
 pub(crate) mod check_remote;
 pub(crate) mod finish;
 pub(crate) mod init;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Bad(args) => steer::bad(args, term),
         Command::Revert(args) => revert::run(args, term),
         Command::Refresh(args) => refresh::run(args, term),
+        Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Prune(args) => prune::run(args, term),

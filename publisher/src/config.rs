@@ -20,6 +20,7 @@
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
 //! rollout = "1%, 100% after 2d"    # --rollout: shares of users over time ([`crate::rollout`])
+//! url = "https://example.org/app/" # --url: where clients find the site, for `publisher bundle`
 //! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
@@ -141,6 +142,7 @@ pub struct Config {
     pub minimum_build: Option<u64>,
     pub expires_days: Option<u64>,
     pub rollout: Option<String>,
+    pub url: Option<String>,
     pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
@@ -231,6 +233,7 @@ impl Config {
             minimum_build: flags.minimum_build.or(self.minimum_build),
             expires_days: flags.expires_days.or(self.expires_days),
             rollout: flags.rollout.or(self.rollout),
+            url: flags.url.or(self.url),
             mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
@@ -363,6 +366,14 @@ impl Config {
             Some(bad) => Err(ConfigError::invalid("mirrors", "a URL such as https://mirror.example/app/", bad)),
             None => Ok(Some(mirrors)),
         }
+    }
+
+    /// Where clients find the site.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn url(&self) -> Result<&str, ConfigError> {
+        self.url.as_deref().ok_or(ConfigError::Missing { key: "url", flag: "url" })
     }
 
     /// How many old releases get a pack.

@@ -14,6 +14,7 @@
 
 pub mod bases;
 pub mod build_release;
+pub mod bundle;
 pub mod channel;
 pub mod config;
 pub mod diff;

@@ -201,11 +201,11 @@ mod tests {
         let days = [0, 10, 20, 30, 40];
         let of = |now| kept(&days, &[offer(5)], 0, 7, now);
         // Build 4 was left on day 40, and what led to it is still wanted.
-        assert_eq!(of(46), [(2, Base), (3, Grace), (4, Grace), (5, Offered)]);
+        assert_eq!(of(46), [(1, Base), (2, Base), (3, Grace), (4, Grace), (5, Offered)]);
         assert_eq!(of(47), [(3, Base), (4, Base), (5, Offered)]);
         // A rollout that began late.
         let late = Offer { rollout_start: Some(Time::from_seconds(90 * DAY)), ..offer(5) };
-        assert_eq!(kept(&days, &[late], 0, 7, 95).len(), 4);
+        assert_eq!(kept(&days, &[late], 0, 7, 95).len(), 5);
     }
 
     #[test]

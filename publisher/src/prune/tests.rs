@@ -174,10 +174,8 @@ fn prune(site: &mut Site, newest: usize, keep_days: i64) -> Result<(), String> {
         site.remove(&name);
     }
     site.offers_stand()?;
-    for (id, why) in &kept {
-        // A base alone may lose packs from what went; all others stay as they were.
-        site.offerable(id, *why != Why::Base)?;
-    }
+    // A release that was no more than a base for a while may have lost the packs from what went.
+    kept.keys().try_for_each(|id| site.offerable(id, false))?;
     // The grace of whatever a channel offered until a moment ago.
     for (id, until) in &site.left {
         if site.now - until < GRACE_DAYS {
