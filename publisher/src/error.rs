@@ -90,6 +90,8 @@ pub enum Error {
     Proof(Vec<ProofError>),
     #[error("release notes {}: {detail}", file.display())]
     Notes { file: PathBuf, detail: String },
+    #[error("--patch-cache {}: {source}", dir.display())]
+    PatchCache { dir: PathBuf, source: std::io::Error },
     #[error("cannot start threads: {0}")]
     Threads(String),
 }
@@ -125,7 +127,7 @@ impl Error {
                 false => Class::Proof,
             },
             Error::Notes { .. } => Class::Input,
-            Error::Threads(_) => Class::Disk,
+            Error::Threads(_) | Error::PatchCache { .. } => Class::Disk,
         }
     }
 }

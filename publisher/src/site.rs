@@ -70,6 +70,11 @@ pub enum SiteError {
         missing.join(", "), some(found)
     )]
     Unfinished { channel: String, build: u64, missing: Vec<String>, found: Vec<String> },
+    #[error(
+        "{name} is not what a shard would have made: {detail}; it was altered or cut off: remove it and the notes in shards/, \
+         and run its shard again"
+    )]
+    ShardPart { name: String, detail: String },
     #[error("channel {channel} has no head yet; `publisher build-release` or `promote` makes one")]
     NoHead { channel: String },
     #[error("the site has no channel with a head")]

@@ -14,6 +14,7 @@ use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{Time, is_token, number};
 
 use super::keep::{Id, Rules};
+use crate::build_release::shard::is_note;
 
 /// A file of the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ enum Kind {
     Release(Id),
     /// Another file of a release, signed or not.
     OfRelease(Id),
+    /// What one machine of several says of its packs.
+    ShardNote,
     Object,
     Pack,
 }
@@ -94,6 +97,7 @@ pub fn sweep(mut files: Vec<File>, reach: &Reach, rules: &Rules) -> Plan {
                 let goes = reach.dropped.contains(id) || (is_old && !reach.kept.contains(id));
                 goes.then_some(1)
             }
+            Kind::ShardNote => is_old.then_some(1),
             Kind::Object => unnamed(&file.name).then_some(2),
             Kind::Pack => unnamed(&file.name).then_some(3),
         };
@@ -114,6 +118,7 @@ fn kind(name: &str) -> Option<Kind> {
         is_token(platform).then(|| number(build).map(|build| (platform.to_owned(), build))).flatten()
     };
     match parts[..] {
+        _ if is_note(name) => Some(Kind::ShardNote),
         ["index.html"] => Some(Kind::Standing),
         ["root", file] => number(file.strip_suffix(".root")?).map(|_| Kind::Standing),
         ["channels", file] => is_token(file.strip_suffix(".head")?).then_some(Kind::Standing),
