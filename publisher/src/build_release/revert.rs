@@ -19,8 +19,8 @@ use lamplighter_client::format::notes::NotesSection;
 use lamplighter_client::format::release::{Notes, PackRow};
 use lamplighter_client::trust::VerifiedRelease;
 
-use super::prior::Loaded;
 use super::packing::{Pack, PackBudget, Remaining};
+use super::prior::Loaded;
 use super::release::{Draft, Target};
 use super::{Authority, Input, Job, Request, notes};
 use crate::config::PlatformConfig;
