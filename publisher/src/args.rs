@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, upload, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -21,7 +21,7 @@ Exit codes:
   3  input: the directory to be published
   4  trust: keys and signatures
   5  site: what the site holds, or does not; `verify` or `check-remote` found something wrong
-  6  disk: reading or writing failed
+  6  disk or network: reading or writing failed
   7  proof: what was built does not lead where it should
   8  locked: another publisher is at work on the site
   130  interrupted
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
+    /// Send a site to a bucket or a directory: only what is missing, channel heads last.
+    Upload(upload::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.

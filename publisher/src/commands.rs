@@ -10,6 +10,7 @@ pub(crate) mod revert;
 pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod steer;
+pub(crate) mod upload;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Revert(args) => revert::run(args, term),
         Command::Refresh(args) => refresh::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
+        Command::Upload(args) => upload::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Serve(args) => serve::run(args, term),
     }

@@ -23,6 +23,8 @@
 //! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
+//! upload_to = "s3://bucket/app"   # --to, for `publisher upload`
+//! connections = 8                  # --connections: files under way at once in an upload
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
 //! exclude = [".DS_Store"]          # --exclude: globs for every platform, beside its own
 //! executable = []                  # --executable
@@ -63,6 +65,8 @@ use serde::Deserialize;
 use crate::packs::{PackOptions, default_memory_bytes};
 use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
+use crate::store::is_remote;
+use crate::upload::CONNECTIONS_DEFAULT;
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -78,6 +82,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 const BASES_MAX: usize = 1000;
 const JOBS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 64;
 const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
 
@@ -135,6 +140,8 @@ pub struct Config {
     pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
+    pub upload_to: Option<String>,
+    pub connections: Option<usize>,
     pub listen: Option<String>,
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -195,6 +202,9 @@ impl Config {
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
         }
+        if let Some(to) = self.upload_to.as_mut().filter(|to| !is_remote(to)) {
+            *to = dir.join(&*to).to_string_lossy().into_owned();
+        }
         self
     }
 
@@ -223,6 +233,8 @@ impl Config {
             mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
+            upload_to: flags.upload_to.or(self.upload_to),
+            connections: flags.connections.or(self.connections),
             listen: flags.listen.or(self.listen),
             exclude: [self.exclude, flags.exclude].concat(),
             executable: [self.executable, flags.executable].concat(),
@@ -299,6 +311,23 @@ impl Config {
     pub fn jobs(&self) -> Result<usize, ConfigError> {
         let default = || std::thread::available_parallelism().map_or(1, usize::from);
         in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
+    }
+
+    /// Where an upload goes: a directory below that of the configuration, or the address of a bucket.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn upload_to(&self) -> Result<&str, ConfigError> {
+        self.upload_to.as_deref().ok_or(ConfigError::Missing { key: "upload_to", flag: "to" })
+    }
+
+    /// How many files are under way at once in an upload.
+    ///
+    /// # Errors
+    /// None or too many are asked for.
+    pub fn connections(&self) -> Result<usize, ConfigError> {
+        let asked = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
+        in_range("connections", asked, 1, CONNECTIONS_MAX, "1 to 64 connections")
     }
 
     /// How much memory patches may take together, in bytes: half of the machine's unless it is said.

@@ -5,6 +5,7 @@
 pub mod documents;
 pub mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use lamplighter_client::format::layout;
 use lamplighter_client::format::text::{is_token, number};
 
+use crate::delivery::FileKind;
 use crate::error::Class;
 use crate::sign::SignError;
 pub use documents::{SignedHead, Trust};
@@ -180,6 +182,25 @@ impl Site {
             }
         }
         found.sort();
+        Ok(found)
+    }
+
+    /// Names and lengths of all files that are of the site; what else lies in its directory is left out.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn listing(&self) -> Result<BTreeMap<String, u64>, SiteError> {
+        let error = |e: walkdir::Error| SiteError::Read { name: self.dir.display().to_string(), source: e.into() };
+        let mut found = BTreeMap::new();
+        for entry in walkdir::WalkDir::new(&self.dir).min_depth(1) {
+            let entry = entry.map_err(error)?;
+            let parts = entry.path().strip_prefix(&self.dir).unwrap_or(entry.path()).iter().map(|part| part.to_str());
+            let name = parts.collect::<Option<Vec<_>>>().map(|parts| parts.join("/"));
+            let Some(name) = name.filter(|name| entry.file_type().is_file() && FileKind::of(name).is_some()) else {
+                continue;
+            };
+            found.insert(name, entry.metadata().map_err(error)?.len());
+        }
         Ok(found)
     }
 

@@ -18,6 +18,8 @@ pub enum Step {
     Proof,
     /// Reading a whole site.
     Verify,
+    /// Sending files to a bucket or a directory.
+    Upload,
 }
 
 impl Step {
@@ -29,6 +31,7 @@ impl Step {
             Step::Packs => "packs",
             Step::Proof => "proof",
             Step::Verify => "verify",
+            Step::Upload => "upload",
         }
     }
 }
