@@ -126,15 +126,19 @@ impl ConfigArgs {
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
+    /// The site: a directory. Where heads are signed also the address of a site elsewhere, s3://bucket/prefix, gs://, az://
+    /// or https://; what is needed of it is fetched into --cache, and what is new is sent back.
+    #[arg(long, value_name = "DIR|ADDRESS")]
     site: Option<PathBuf>,
+    /// Where what is needed of a site elsewhere is kept for the next time.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 impl SiteArgs {
     /// The configuration with these flags and `more` on top.
     pub(crate) fn with(&self, more: Config) -> Result<Config, Error> {
-        self.config.with(Config { site: self.site.clone(), ..more })
+        self.config.with(Config { site: self.site.clone(), cache: self.cache.clone(), ..more })
     }
 }
 
@@ -183,6 +187,7 @@ impl SignArgs {
 pub(crate) fn access<'a>(config: &'a Config, keys: &'a KeySources, time: Time) -> Result<Access<'a>, Error> {
     Ok(Access {
         site: config.site()?,
+        origin: None,
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
         keys,
         expires_days: config.expires_days()?,

@@ -32,6 +32,7 @@ use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
+use crate::origin::Origin;
 use crate::packs::UnitCache;
 use crate::packs::{Budget, PackOptions};
 use crate::proof::{self, Base};
@@ -49,6 +50,8 @@ use release::{Draft, DraftBase};
 #[allow(missing_docs)]
 pub struct Request {
     pub site: PathBuf,
+    /// Where the rest of the site is, if its directory is only a part.
+    pub origin: Option<Arc<Origin>>,
     pub app: String,
     /// Checked against its head even where it is not moved; only then may it be left out.
     pub channel: Option<String>,
@@ -101,6 +104,7 @@ impl Request {
         let build = config.build()?;
         Ok(Self {
             site: config.site()?.to_owned(),
+            origin: None,
             app: config.app()?.to_owned(),
             channel: wants_channel.then(|| config.channel().map(str::to_owned)).transpose()?,
             move_channel,
@@ -134,7 +138,7 @@ pub fn run(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
 }
 
 fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
-    let writer = SiteWriter::lock(&request.site, watch.clone())?;
+    let writer = SiteWriter::lock(&request.site, watch.clone())?.over(request.origin.clone());
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
     let notes = notes::read(&request.notes, request.build, &request.version)?;

@@ -4,6 +4,7 @@ pub(crate) mod build_release;
 pub(crate) mod check_remote;
 pub(crate) mod init;
 pub(crate) mod keygen;
+pub(crate) mod place;
 pub(crate) mod promote;
 pub(crate) mod refresh;
 pub(crate) mod revert;

@@ -3,7 +3,8 @@
 //! # Specification
 //!
 //! ```toml
-//! site = "site"                    # --site
+//! site = "site"                    # --site: a directory, or the address of a bucket or a web server
+//! cache = "cache"                  # --cache: where what is needed of a site elsewhere is kept
 //! app = "org.example.app"          # --app
 //! channel = "stable"               # --channel
 //! build = 7                        # --build
@@ -120,6 +121,7 @@ impl ConfigError {
 #[allow(missing_docs)]
 pub struct Config {
     pub site: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     pub app: Option<String>,
     pub channel: Option<String>,
     pub build: Option<u64>,
@@ -198,9 +200,14 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let single = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch].into_iter().flatten();
+        let is_address = |path: &PathBuf| path.to_str().is_some_and(is_remote);
+        let single =
+            [&mut self.cache, &mut self.keys, &mut self.password_file, &mut self.scratch].into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
+        }
+        if let Some(site) = self.site.as_mut().filter(|site| !is_address(site)) {
+            *site = dir.join(&*site);
         }
         if let Some(to) = self.upload_to.as_mut().filter(|to| !is_remote(to)) {
             *to = dir.join(&*to).to_string_lossy().into_owned();
@@ -214,6 +221,7 @@ impl Config {
         notes.extend(flags.notes);
         Self {
             site: flags.site.or(self.site),
+            cache: flags.cache.or(self.cache),
             app: flags.app.or(self.app),
             channel: flags.channel.or(self.channel),
             build: flags.build.or(self.build),
@@ -248,9 +256,26 @@ impl Config {
     /// The site's directory.
     ///
     /// # Errors
-    /// It is not given.
+    /// It is not given, or an address.
     pub fn site(&self) -> Result<&Path, ConfigError> {
-        self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })
+        let site = self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })?;
+        match self.site_address() {
+            Some(address) => Err(ConfigError::invalid("site", "a directory for this command", address)),
+            None => Ok(site),
+        }
+    }
+
+    /// The address of the site, if it is one and not a directory.
+    pub fn site_address(&self) -> Option<&str> {
+        self.site.as_deref().and_then(Path::to_str).filter(|site| is_remote(site))
+    }
+
+    /// Where what is needed of a site elsewhere is kept.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn cache(&self) -> Result<&Path, ConfigError> {
+        self.cache.as_deref().ok_or(ConfigError::Missing { key: "cache", flag: "cache" })
     }
 
     /// The app id, checked.

@@ -22,6 +22,7 @@ pub mod error;
 pub mod head;
 pub mod init;
 pub mod objects;
+pub mod origin;
 pub mod packs;
 pub mod promote;
 pub mod proof;

@@ -26,6 +26,7 @@ use lamplighter_client::format::root::ROOT_BYTES_MAX;
 
 use crate::delivery::FileKind;
 use crate::error::{Class, Error};
+use crate::origin::Origin;
 use crate::site::{SignedHead, Site, SiteWriter, Trust};
 use crate::store::{Conditions, Store, StoreError};
 use crate::watch::{Step, Watch};
@@ -143,6 +144,10 @@ pub trait Survey {
     /// # Errors
     /// The provider.
     fn listing(&self, store: &Store, local: &Listing) -> Result<Listing, StoreError>;
+
+    /// Whether that is all that is there. Else what published releases name counts as there: it was looked at when they
+    /// were sent.
+    fn is_whole(&self) -> bool;
 }
 
 /// Lists everything that is there.
@@ -153,6 +158,10 @@ impl Survey for WholeListing {
     fn listing(&self, store: &Store, _: &Listing) -> Result<Listing, StoreError> {
         store.list("")
     }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 /// Sends the site at `dir` to `store`; no other publisher changes it meanwhile.
@@ -162,6 +171,18 @@ impl Survey for WholeListing {
 pub fn run(dir: &Path, store: &Store, options: Options, watch: Arc<dyn Watch>) -> Result<Uploaded, Error> {
     let writer = SiteWriter::lock(dir, watch.clone())?;
     send(writer.site(), store, &WholeListing, options, &*watch)
+}
+
+/// Sends what is new in `dir`, a part of the site at `origin`, back to where that is.
+///
+/// # Errors
+/// Those of [`run`]; the origin cannot be written.
+pub fn return_to(dir: &Path, origin: &Arc<Origin>, options: Options, watch: Arc<dyn Watch>) -> Result<Uploaded, Error> {
+    let bad =
+        || StoreError::BadLocation { location: origin.location().to_owned(), detail: "found a web server".to_owned() };
+    let store = origin.store().ok_or_else(bad)?;
+    let writer = SiteWriter::lock(dir, watch.clone())?.over(Some(origin.clone()));
+    send(writer.site(), store, &**origin, options, &*watch)
 }
 
 /// As [`run`], for a site that is locked already, and with what is known of the other place.
@@ -189,7 +210,7 @@ pub fn send(
     let sender = Sender { site, trust: &trust, store, watch, connections: options.connections };
     let waiting = heads.iter().map(|head| sender.look(head)).collect::<Result<Vec<_>, _>>()?;
     let moving: Vec<&SignedHead> = heads.iter().zip(&waiting).filter(|(_, w)| w.writes).map(|(head, _)| head).collect();
-    moving.iter().try_for_each(|head| sender.require_complete(head, &local, &remote))?;
+    moving.iter().try_for_each(|head| sender.require_complete(head, &local, &remote, survey.is_whole()))?;
     let planned = plan(&local, &remote, &released(&moving), options.replace_unfinished)
         .map_err(|conflicts| UploadError::Conflicts { location: store.location().to_owned(), conflicts })?;
     for name in planned.unsigned.iter().filter(|name| name.ends_with("/manifest.csv")) {

@@ -52,14 +52,20 @@ impl Sender<'_> {
 
     /// Checks that all that the releases of `head` name is here or there. Documents of a release that lie only there, with
     /// the release itself, were looked at when it was sent.
-    pub(super) fn require_complete(&self, head: &SignedHead, local: &Listing, remote: &Listing) -> Result<(), Error> {
+    pub(super) fn require_complete(
+        &self,
+        head: &SignedHead,
+        local: &Listing,
+        remote: &Listing,
+        is_whole: bool,
+    ) -> Result<(), Error> {
         for row in &head.head.releases {
             let name = layout::release(row.build, &row.platform);
             let release = self.trust.release(self.site, row.build, &row.platform)?;
             let release = release.ok_or_else(|| SiteError::damaged(&name, "it is missing"))?.release;
             let has_documents = local.contains_key(&layout::manifest(row.build, &row.platform))
                 && local.contains_key(&layout::objects(row.build, &row.platform));
-            if !has_documents && remote.get(&name) == Some(&row.file.length) {
+            if !(has_documents && is_whole) && remote.get(&name) == Some(&row.file.length) {
                 continue;
             }
             for (name, bytes) in heads::names(self.site, &release)? {
