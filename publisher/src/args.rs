@@ -11,7 +11,7 @@ use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
     build_release, bundle, check_remote, finish, init, keygen, promote, prune, refresh, revert, root, serve, steer,
-    verify,
+    upload, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -22,7 +22,7 @@ Exit codes:
   3  input: the directory to be published
   4  trust: keys and signatures
   5  site: what the site holds, or does not; `verify` or `check-remote` found something wrong
-  6  disk: reading or writing failed
+  6  disk or network: reading or writing failed
   7  proof: what was built does not lead where it should
   8  locked: another publisher is at work on the site
   130  interrupted
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Refresh(refresh::Args),
     /// Write a release as an archive for a download page, or as the folder an installer is made from.
     Bundle(bundle::Args),
+    /// Send a site to a bucket or a directory: only what is missing, channel heads last.
+    Upload(upload::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
@@ -131,15 +133,19 @@ impl ConfigArgs {
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
+    /// The site: a directory. Where heads are signed also the address of a site elsewhere, s3://bucket/prefix, gs://, az://
+    /// or https://; what is needed of it is fetched into --cache, and what is new is sent back.
+    #[arg(long, value_name = "DIR|ADDRESS")]
     site: Option<PathBuf>,
+    /// Where what is needed of a site elsewhere is kept for the next time.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 impl SiteArgs {
     /// The configuration with these flags and `more` on top.
     pub(crate) fn with(&self, more: Config) -> Result<Config, Error> {
-        self.config.with(Config { site: self.site.clone(), ..more })
+        self.config.with(Config { site: self.site.clone(), cache: self.cache.clone(), ..more })
     }
 }
 
@@ -188,6 +194,7 @@ impl SignArgs {
 pub(crate) fn access<'a>(config: &'a Config, keys: &'a KeySources, time: Time) -> Result<Access<'a>, Error> {
     Ok(Access {
         site: config.site()?,
+        origin: None,
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
         keys,
         expires_days: config.expires_days()?,

@@ -35,6 +35,7 @@ use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
+use crate::origin::Origin;
 use crate::packs::{Budget, KeptPatches, KeptUse, PackOptions, UnitCache};
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
@@ -54,6 +55,8 @@ use shard::Shard;
 #[allow(missing_docs)]
 pub struct Request {
     pub site: PathBuf,
+    /// Where the rest of the site is, if its directory is only a part.
+    pub origin: Option<Arc<Origin>>,
     pub app: String,
     /// Checked against its head even where it is not moved; only then may it be left out.
     pub channel: Option<String>,
@@ -136,6 +139,7 @@ impl Request {
         let build = config.build()?;
         Ok(Self {
             site: config.site()?.to_owned(),
+            origin: None,
             app: config.app()?.to_owned(),
             channel: wants_channel.then(|| config.channel().map(str::to_owned)).transpose()?,
             move_channel,
@@ -176,7 +180,8 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let writer = match &aside {
         Some(dir) => SiteWriter::pretending(&request.site, dir.path(), watch.clone())?,
         None => SiteWriter::lock(&request.site, watch.clone())?,
-    };
+    }
+    .over(request.origin.clone());
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
     let notes = notes::read(&request.notes, request.build, &request.version)?;

@@ -6,6 +6,7 @@ pub(crate) mod check_remote;
 pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
+pub(crate) mod place;
 pub(crate) mod promote;
 pub(crate) mod prune;
 pub(crate) mod refresh;
@@ -13,6 +14,7 @@ pub(crate) mod revert;
 pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod steer;
+pub(crate) mod upload;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +46,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Refresh(args) => refresh::run(args, term),
         Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
+        Command::Upload(args) => upload::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Prune(args) => prune::run(args, term),
         Command::Serve(args) => serve::run(args, term),

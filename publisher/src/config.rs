@@ -3,7 +3,8 @@
 //! # Specification
 //!
 //! ```toml
-//! site = "site"                    # --site
+//! site = "site"                    # --site: a directory, or the address of a bucket or a web server
+//! cache = "cache"                  # --cache: where what is needed of a site elsewhere is kept
 //! app = "org.example.app"          # --app
 //! channel = "stable"               # --channel
 //! build = 7                        # --build
@@ -28,6 +29,8 @@
 //! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
+//! upload_to = "s3://bucket/app"   # --to, for `publisher upload`
+//! connections = 8                  # --connections: files under way at once in an upload
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
 //! exclude = [".DS_Store"]          # --exclude: globs for every platform, beside its own
 //! executable = []                  # --executable
@@ -77,6 +80,8 @@ pub use prune::PruneConfig;
 
 use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
+use crate::store::is_remote;
+use crate::upload::CONNECTIONS_DEFAULT;
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -91,6 +96,7 @@ pub const EFFORT_DEFAULT: u8 = 5;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 const JOBS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 64;
 const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
 
@@ -128,6 +134,7 @@ impl ConfigError {
 #[allow(missing_docs)]
 pub struct Config {
     pub site: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     pub app: Option<String>,
     pub channel: Option<String>,
     pub build: Option<u64>,
@@ -153,6 +160,8 @@ pub struct Config {
     pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
+    pub upload_to: Option<String>,
+    pub connections: Option<usize>,
     pub listen: Option<String>,
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -211,10 +220,17 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let own = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch, &mut self.patch_cache];
+        let is_address = |path: &PathBuf| path.to_str().is_some_and(is_remote);
+        let own = [&mut self.cache, &mut self.keys, &mut self.password_file, &mut self.scratch, &mut self.patch_cache];
         let single = own.into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
+        }
+        if let Some(site) = self.site.as_mut().filter(|site| !is_address(site)) {
+            *site = dir.join(&*site);
+        }
+        if let Some(to) = self.upload_to.as_mut().filter(|to| !is_remote(to)) {
+            *to = dir.join(&*to).to_string_lossy().into_owned();
         }
         self
     }
@@ -225,6 +241,7 @@ impl Config {
         notes.extend(flags.notes);
         Self {
             site: flags.site.or(self.site),
+            cache: flags.cache.or(self.cache),
             app: flags.app.or(self.app),
             channel: flags.channel.or(self.channel),
             build: flags.build.or(self.build),
@@ -249,6 +266,8 @@ impl Config {
             mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
+            upload_to: flags.upload_to.or(self.upload_to),
+            connections: flags.connections.or(self.connections),
             listen: flags.listen.or(self.listen),
             exclude: [self.exclude, flags.exclude].concat(),
             executable: [self.executable, flags.executable].concat(),
@@ -263,9 +282,26 @@ impl Config {
     /// The site's directory.
     ///
     /// # Errors
-    /// It is not given.
+    /// It is not given, or an address.
     pub fn site(&self) -> Result<&Path, ConfigError> {
-        self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })
+        let site = self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })?;
+        match self.site_address() {
+            Some(address) => Err(ConfigError::invalid("site", "a directory for this command", address)),
+            None => Ok(site),
+        }
+    }
+
+    /// The address of the site, if it is one and not a directory.
+    pub fn site_address(&self) -> Option<&str> {
+        self.site.as_deref().and_then(Path::to_str).filter(|site| is_remote(site))
+    }
+
+    /// Where what is needed of a site elsewhere is kept.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn cache(&self) -> Result<&Path, ConfigError> {
+        self.cache.as_deref().ok_or(ConfigError::Missing { key: "cache", flag: "cache" })
     }
 
     /// The app id, checked.
@@ -326,6 +362,23 @@ impl Config {
     pub fn jobs(&self) -> Result<usize, ConfigError> {
         let default = || std::thread::available_parallelism().map_or(1, usize::from);
         in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
+    }
+
+    /// Where an upload goes: a directory below that of the configuration, or the address of a bucket.
+    ///
+    /// # Errors
+    /// It is not given.
+    pub fn upload_to(&self) -> Result<&str, ConfigError> {
+        self.upload_to.as_deref().ok_or(ConfigError::Missing { key: "upload_to", flag: "to" })
+    }
+
+    /// How many files are under way at once in an upload.
+    ///
+    /// # Errors
+    /// None or too many are asked for.
+    pub fn connections(&self) -> Result<usize, ConfigError> {
+        let asked = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
+        in_range("connections", asked, 1, CONNECTIONS_MAX, "1 to 64 connections")
     }
 
     /// How long a new head is good for, in days.

@@ -14,6 +14,8 @@ use crate::scan::ScanError;
 use crate::serve::ServeError;
 use crate::sign::SignError;
 use crate::site::SiteError;
+use crate::store::StoreError;
+use crate::upload::UploadError;
 
 /// Classes of failure; scripts act on them, through exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +82,10 @@ pub enum Error {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Site(#[from] SiteError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     #[error("objects: {0}")]
     Objects(#[from] BuildError),
     #[error(transparent)]
@@ -107,6 +113,8 @@ impl Error {
             Error::Sign(error) => error.class(),
             Error::Serve(error) => error.class(),
             Error::Site(error) => error.class(),
+            Error::Store(error) => error.class(),
+            Error::Upload(error) => error.class(),
             Error::Objects(error) => match error {
                 BuildError::Read { .. } | BuildError::Changed { .. } => Class::Input,
                 BuildError::Compress { .. } | BuildError::Store { .. } => Class::Disk,

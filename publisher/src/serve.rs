@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use request::{Method, RangeReply, Request, RequestError};
 
+use crate::delivery::{cache_control, content_type};
 use crate::error::Class;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 256;
 const DRAIN_BYTES_MAX: u64 = 256 << 10;
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-const MUTABLE: &str = "no-cache";
 
 /// Why a site cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -206,24 +205,6 @@ fn answer(root: &Path, request: &Request) -> Reply {
 fn locate(root: &Path, name: &str) -> Option<PathBuf> {
     let path = name.split('/').fold(root.to_owned(), |path, part| path.join(part)).canonicalize().ok()?;
     (path.starts_with(root) && path.is_file()).then_some(path)
-}
-
-/// What a cache may do with the file `name` of a site.
-pub fn cache_control(name: &str) -> &'static str {
-    let immutable = ["root/", "releases/", "objects/", "packs/"];
-    if immutable.iter().any(|prefix| name.starts_with(prefix)) { IMMUTABLE } else { MUTABLE }
-}
-
-fn content_type(name: &str) -> &'static str {
-    let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
-    match suffix {
-        "html" => "text/html; charset=utf-8",
-        "csv" => "text/csv; charset=utf-8",
-        "md" => "text/markdown; charset=utf-8",
-        "head" | "root" => "text/plain; charset=utf-8",
-        _ if name.ends_with("/release") => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub enum Step {
     Verify,
     /// Removing what nobody needs.
     Prune,
+    /// Sending files to a bucket or a directory.
+    Upload,
 }
 
 impl Step {
@@ -32,6 +34,7 @@ impl Step {
             Step::Proof => "proof",
             Step::Verify => "verify",
             Step::Prune => "prune",
+            Step::Upload => "upload",
         }
     }
 }

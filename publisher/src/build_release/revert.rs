@@ -78,7 +78,7 @@ pub fn run(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
 }
 
 fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
-    let writer = SiteWriter::lock(&base.site, watch.clone())?;
+    let writer = SiteWriter::lock(&base.site, watch.clone())?.over(base.origin.clone());
     let channel = base.channel.clone().unwrap_or_default();
     let base = &Request { move_channel: true, platforms: BTreeMap::new(), ..base.clone() };
     let authority = Authority::new(base, &writer)?;
