@@ -152,7 +152,9 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
     request.mode = args.mode();
     request.keys.ask = term.ask();
-    super::tidy_on_interrupt(&request.site, term);
+    if !args.dry_run {
+        super::tidy_on_interrupt(&request.site, term);
+    }
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
     Ok(ExitCode::SUCCESS)
