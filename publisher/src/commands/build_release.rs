@@ -155,7 +155,9 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     request.mode = args.mode();
     request.origin = place.origin().cloned();
     request.keys.ask = term.ask();
-    super::tidy_on_interrupt(&request.site, term);
+    if !args.dry_run {
+        super::tidy_on_interrupt(&request.site, term);
+    }
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
     place.finish(&config, term)?;
