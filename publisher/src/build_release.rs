@@ -160,6 +160,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
         let draft = job.draft(input, &drafts)?;
         drafts.push(draft);
     }
+    request.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
     writer.barrier()?;
     if request.prove {
         drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;

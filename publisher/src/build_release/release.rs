@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use lamplighter_client::error::Class as ClientClass;
+use lamplighter_client::error::{Class as ClientClass, Error as ClientError};
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::format::document::FileRef;
 use lamplighter_client::format::layout;
@@ -202,7 +202,7 @@ impl Job<'_> {
         }
         let tree = match self.scratch.install(&base.release) {
             Ok(tree) => tree,
-            Err(source) if source.class() == ClientClass::Disk => {
+            Err(source) if source.class() == ClientClass::Disk || self.is_line_trouble(&source) => {
                 return Err(Error::Client { doing: "rebuild the tree of an old release", source: Box::new(source) });
             }
             Err(error) => return skip(format!("its tree cannot be rebuilt: {error}")),
@@ -227,6 +227,11 @@ impl Job<'_> {
         };
         self.writer.put_file(&layout::pack(&built.header_blake3), built.file)?;
         Ok((PackFate::Kept(row.length), Some(row), self.kept(target, base, tree)))
+    }
+
+    /// Whether a site elsewhere could not be reached this time, which says nothing of the old release.
+    fn is_line_trouble(&self, error: &ClientError) -> bool {
+        self.request.origin.is_some() && matches!(error, ClientError::Download(error) if error.is_transient())
     }
 
     /// Keeps the tree of a base for the proof, if what is still to come will find room beside it.

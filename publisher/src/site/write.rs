@@ -84,6 +84,16 @@ impl SiteWriter {
         file.persist(&path).map(|_| ()).map_err(|e| write(e.error))
     }
 
+    /// Removes the file `name`, which is not of the site any more where the rest of that is.
+    pub(crate) fn forget(&self, name: &str) -> Result<(), SiteError> {
+        match std::fs::remove_file(self.site.path(name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(SiteError::Write { name: name.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The site.
     pub fn site(&self) -> &Site {
         &self.site
@@ -190,6 +200,9 @@ impl SiteWriter {
         let missing: Vec<PathBuf> = parent.ancestors().take_while(|a| !a.exists()).map(Path::to_owned).collect();
         std::fs::create_dir_all(&parent).map_err(write)?;
         self.watch.publishing(name);
+        if let Some(origin) = &self.site.origin {
+            origin.wrote(name);
+        }
         file.persist(&path).map_err(|e| write(e.error))?;
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         touched.extend(missing.iter().filter_map(|dir| dir.parent().map(Path::to_owned)));
