@@ -14,11 +14,13 @@
 
 pub mod bases;
 pub mod build_release;
+pub mod bundle;
 pub mod channel;
 pub mod config;
 pub mod delivery;
 pub mod diff;
 pub mod error;
+pub mod finish;
 pub mod head;
 pub mod init;
 pub mod objects;
@@ -26,6 +28,7 @@ pub mod origin;
 pub mod packs;
 pub mod promote;
 pub mod proof;
+pub mod prune;
 pub mod refresh;
 pub mod remote;
 pub mod report;

@@ -271,13 +271,13 @@ fn forget_what_is_gone(
 ) -> Result<(), SiteError> {
     let site = writer.site();
     for channel in site.channels()?.iter().filter(|channel| !channels.contains(channel)) {
-        writer.forget(&layout::head(channel))?;
+        writer.remove(&layout::head(channel))?;
     }
     for (build, platform) in site.releases()? {
         let newer = published.iter().any(|(other, p)| *p == platform && *other > build);
         if newer && !published.contains(&(build, platform.clone())) {
             for name in site.names(&layout::release_dir(build, &platform))? {
-                writer.forget(&format!("{}/{name}", layout::release_dir(build, &platform)))?;
+                writer.remove(&format!("{}/{name}", layout::release_dir(build, &platform)))?;
             }
         }
     }

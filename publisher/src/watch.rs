@@ -20,6 +20,8 @@ pub enum Step {
     Verify,
     /// Sending files to a bucket or a directory.
     Upload,
+    /// Removing what nobody needs.
+    Prune,
 }
 
 impl Step {
@@ -32,6 +34,7 @@ impl Step {
             Step::Proof => "proof",
             Step::Verify => "verify",
             Step::Upload => "upload",
+            Step::Prune => "prune",
         }
     }
 }
@@ -49,6 +52,9 @@ pub trait Watch: Send + Sync {
 
     /// A file of this name is about to appear in the site.
     fn publishing(&self, _name: &str) {}
+
+    /// The file of this name is about to be removed from the site.
+    fn removing(&self, _name: &str) {}
 }
 
 /// Drops all reports.
