@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -70,6 +70,11 @@ scoreboard: setup-test setup-compare release
 edges: setup-edges release
 	$(PYTHON) scripts/edges.py
 
+## Uploads, releases from machines that keep nothing, races and crashes in the middle, against a real S3 server and one that ignores
+## conditions.
+store: setup-store release
+	$(PYTHON) scripts/store.py
+
 ## Over a line of 2 Mbit/s that loses one packet in fifty, beside curl: what share of curl's speed an update reaches. As root.
 slow-network: setup-edges release
 	$(PYTHON) scripts/slow_network.py
@@ -131,14 +136,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-edges setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

@@ -11,7 +11,6 @@ noticed and told. Prints one line a check and ends with `N passed, N failed`.
 
 import contextlib
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -61,7 +60,7 @@ class World:
         to = f"s3://{buckets.BUCKET}/{prefix}"
         command = (self.publisher, "--json", "upload", "--site", self.snapshots[number], "--to", to)
         done = lab.run(*command, env=server.env(url), codes=codes)
-        events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
+        events = [json.loads(line) for line in (done.stderr + done.stdout).splitlines() if line.startswith("{")]
         return done, events
 
     def installed(self, url):
@@ -182,6 +181,89 @@ def race(world, server, checks):
     checks("the first one's head stays", won and len(ran) == 1)
 
 
+def objects_of(site, build):
+    """Names and lengths of the objects one release consists of, from its index."""
+    lines = (site / "releases" / str(build) / PLATFORM / "objects.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines if line.startswith("object,")]
+    return {f"objects/{row[1][:2]}/{row[1]}": int(row[2]) for row in rows}
+
+
+def stateless(world, server, checks):
+    """Releases built by machines that keep nothing, or only a cache."""
+    prefix, scratch = "ci", world.scratch
+    site, url = f"s3://{buckets.BUCKET}/{prefix}", f"{server.url}/{buckets.BUCKET}/{prefix}"
+    keys = ("--keys", world.site.keys)
+
+    def publisher(command, cache, *flags, at=site, env=None, codes=(DONE,)):
+        environment = {**world.site.env, **(env or server.env())}
+        place = ("--site", at, "--cache", scratch / cache, "--channel", lab.CHANNEL, *keys)
+        done = lab.run(world.publisher, "--json", command, *place, *flags, env=environment, codes=codes)
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        return {event["event"]: event for event in events}
+
+    def release(number, *flags):
+        tree = f"{PLATFORM}={world.builds[number]}"
+        more = ("--app", lab.APP, "--build", number, "--version", f"{number}.0", "--platform", tree, "--effort", "1")
+        return (*more, *flags)
+
+    world.upload(server, 1, prefix)
+    client = world.installed(url)
+    with buckets.Proxy(server) as proxy:
+        told = publisher("build-release", "cache-a", *release(2), env=server.env(proxy.url))
+        got = [path.removeprefix(f"/{buckets.BUCKET}/{prefix}/") for method, path in proxy.requests if method == "GET"]
+    local = site_files(world.snapshots[2])
+    found = in_bucket(server, prefix, local)
+    same = all(body == local[name] for name, (_, body, _) in found.items())
+    checks("a machine without state makes the very site that one with state makes", same)
+    needed = objects_of(world.snapshots[1], 1)
+    content = [name for name in got if name.startswith(("objects/", "packs/"))]
+    checks("it fetches each object of the base release once, and no pack", sorted(content) == sorted(needed), str(content))
+    documents = [name for name in got if name.startswith("releases/")]
+    checks("of documents it fetches what it needs, once", len(documents) == len(set(documents)) <= 4, str(documents))
+    least = sum(needed.values())
+    checks("it tells what it fetched", least < told["fetched"]["bytes"] < least + 20_000, str(told["fetched"]))
+    client("update")
+    checks("clients update to what it made", world.build_of(client) == 2)
+    with buckets.Proxy(server) as proxy:
+        told = publisher("build-release", "cache-a", *release(3, "--no-channel"), env=server.env(proxy.url))
+        got = [path.removeprefix(f"/{buckets.BUCKET}/{prefix}/") for method, path in proxy.requests if method == "GET"]
+    again = [name for name in got if name.startswith(("objects/", "packs/"))]
+    checks("a second run with its cache fetches no content again", again == [] and told["uploaded"]["files"] > 3, str(again))
+    checks("a release without a channel waits", not told["uploaded"]["heads"][0]["moved"])
+    told = publisher("promote", "cache-b", "--build", "3")
+    client("update")
+    checks("it is promoted from another machine", told["head"]["changed"] and world.build_of(client) == 3, str(told))
+    told = publisher("refresh", "cache-c", "--force")
+    checks("heads are refreshed by a job that has nothing", told["refreshed"]["changed"] and told["uploaded"]["heads"][0]["moved"])
+    checks("which fetches documents only", told["fetched"]["bytes"] < 20_000, str(told["fetched"]))
+    publisher("halt", "cache-c")
+    checks("a halt reaches clients", client("check", codes=None).code == NOTHING_TO_DO)
+    publisher("resume", "cache-d")
+    from_web(world, server, checks, publisher, release, url)
+    look(world, server, checks, url, prefix)
+
+
+def from_web(world, server, checks, publisher, release, url):
+    """The web server in front of the bucket is enough for reading."""
+    fill(world.scratch / "build-4", 4)
+    world.builds[4] = world.scratch / "build-4"
+    told = publisher("build-release", "cache-web", *release(4), at=url)
+    checks("a release is built from the web alone", told["release"]["build"] == 4 and "uploaded" not in told, str(told))
+    to = f"s3://{buckets.BUCKET}/ci"
+    lab.run(world.publisher, "upload", "--site", world.scratch / "cache-web", "--to", to, env=server.env())
+    client = world.installed(url)
+    client("update")
+    checks("and sent to the bucket", world.build_of(client) == 4)
+
+
+def look(world, server, checks, url, prefix):
+    """The published site is looked at from outside."""
+    pinned = ("--root", world.site.root, "--channel", lab.CHANNEL)
+    for place, env in ((url, {}), (f"s3://{buckets.BUCKET}/{prefix}", server.env())):
+        done = lab.run(world.publisher, "check-remote", "--deep", *pinned, place, env=env, codes=None)
+        checks(f"nothing is wrong at {place.split(':')[0]}://", done.code == DONE, str(done))
+
+
 def ignoring(world, scratch, checks):
     """A provider that takes conditions and writes all the same."""
     with buckets.Rclone(scratch / "rclone") as server:
@@ -199,6 +281,7 @@ def run(scratch, checks):
     world = World(scratch, lab.binaries())
     with buckets.SeaweedFS(scratch / "seaweed") as server:
         whole_site(world, server, checks)
+        stateless(world, server, checks)
         race(world, server, checks)
         crashes(world, server, checks)
     ignoring(world, scratch, checks)

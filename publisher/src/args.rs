@@ -78,10 +78,10 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
-    /// Write a release as an archive for a download page, or as the folder an installer is made from.
-    Bundle(bundle::Args),
     /// Send a site to a bucket or a directory: only what is missing, channel heads last.
     Upload(upload::Args),
+    /// Write a release as an archive for a download page, or as the folder an installer is made from.
+    Bundle(bundle::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.

@@ -180,8 +180,8 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     let writer = match &aside {
         Some(dir) => SiteWriter::pretending(&request.site, dir.path(), watch.clone())?,
         None => SiteWriter::lock(&request.site, watch.clone())?,
-    }
-    .over(request.origin.clone());
+    };
+    let writer = writer.over(request.origin.clone());
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
     let notes = notes::read(&request.notes, request.build, &request.version)?;
@@ -242,6 +242,7 @@ impl Job<'_> {
             let draft = job.draft(input, &drafts)?;
             drafts.push(draft);
         }
+        request.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
         if request.mode == Mode::DryRun {
             let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
             let version = request.version.clone();

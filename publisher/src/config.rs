@@ -65,6 +65,7 @@
 //!   from the file.
 
 mod packs;
+mod places;
 mod prune;
 
 use std::collections::BTreeMap;
@@ -81,7 +82,6 @@ pub use prune::PruneConfig;
 use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
 use crate::store::is_remote;
-use crate::upload::CONNECTIONS_DEFAULT;
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -96,7 +96,6 @@ pub const EFFORT_DEFAULT: u8 = 5;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 const JOBS_MAX: usize = 1024;
-const CONNECTIONS_MAX: usize = 64;
 const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
 
@@ -279,31 +278,6 @@ impl Config {
         }
     }
 
-    /// The site's directory.
-    ///
-    /// # Errors
-    /// It is not given, or an address.
-    pub fn site(&self) -> Result<&Path, ConfigError> {
-        let site = self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })?;
-        match self.site_address() {
-            Some(address) => Err(ConfigError::invalid("site", "a directory for this command", address)),
-            None => Ok(site),
-        }
-    }
-
-    /// The address of the site, if it is one and not a directory.
-    pub fn site_address(&self) -> Option<&str> {
-        self.site.as_deref().and_then(Path::to_str).filter(|site| is_remote(site))
-    }
-
-    /// Where what is needed of a site elsewhere is kept.
-    ///
-    /// # Errors
-    /// It is not given.
-    pub fn cache(&self) -> Result<&Path, ConfigError> {
-        self.cache.as_deref().ok_or(ConfigError::Missing { key: "cache", flag: "cache" })
-    }
-
     /// The app id, checked.
     ///
     /// # Errors
@@ -362,23 +336,6 @@ impl Config {
     pub fn jobs(&self) -> Result<usize, ConfigError> {
         let default = || std::thread::available_parallelism().map_or(1, usize::from);
         in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
-    }
-
-    /// Where an upload goes: a directory below that of the configuration, or the address of a bucket.
-    ///
-    /// # Errors
-    /// It is not given.
-    pub fn upload_to(&self) -> Result<&str, ConfigError> {
-        self.upload_to.as_deref().ok_or(ConfigError::Missing { key: "upload_to", flag: "to" })
-    }
-
-    /// How many files are under way at once in an upload.
-    ///
-    /// # Errors
-    /// None or too many are asked for.
-    pub fn connections(&self) -> Result<usize, ConfigError> {
-        let asked = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
-        in_range("connections", asked, 1, CONNECTIONS_MAX, "1 to 64 connections")
     }
 
     /// How long a new head is good for, in days.

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::remote::Remote;
 use crate::site::{Site, SiteError, SiteWriter, Trust};
 use crate::store::{Location, Store, StoreError, StoreSource};
-use crate::upload::{Listing, Survey};
+use crate::upload::{Listing, Survey, heads};
 use crate::watch::Watch;
 
 /// A site elsewhere.
@@ -46,6 +46,10 @@ pub struct Origin {
     /// Objects that published releases name, with their lengths.
     objects: Mutex<BTreeMap<String, u64>>,
     lengths: Mutex<BTreeMap<String, Option<u64>>>,
+    /// Content that this process put into the directory.
+    written: Mutex<BTreeSet<String>>,
+    /// The first document that could not be fetched although it may be there.
+    trouble: Mutex<Option<String>>,
 }
 
 /// What is known of the releases over there.
@@ -107,7 +111,11 @@ impl Origin {
         };
         let heads = remote.copy_heads(&writer, &trust, &channels)?;
         let published = match &store {
-            Some(store) => Published::listed(store)?,
+            Some(store) => {
+                let published = Published::listed(store)?;
+                forget_what_is_gone(&writer, &published.releases, &channels)?;
+                published
+            }
             None => {
                 let mut published = Published::default();
                 for head in &heads {
@@ -123,8 +131,9 @@ impl Origin {
         let downloader =
             Downloader::new(vec![Arc::new(source.clone())], RetryPolicy::default(), Cancel::default(), progress);
         let location = location.trim_end_matches('/').to_owned();
-        let (objects, lengths) = (Mutex::default(), Mutex::default());
-        Ok(Self { source, downloader, store, location, published, objects, lengths })
+        let (objects, lengths, written) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let trouble = Mutex::default();
+        Ok(Self { source, downloader, store, location, published, objects, lengths, written, trouble })
     }
 
     /// The place, for messages.
@@ -157,8 +166,22 @@ impl Origin {
         match self.downloader.document(name, cap_bytes) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(unread(name, error)),
+            Err(error) => {
+                lock(&self.trouble).get_or_insert_with(|| error.to_string());
+                Err(unread(name, error))
+            }
         }
+    }
+
+    /// Checks that no document was left out because the line was down: a damaged old release may be done without, one that
+    /// could not be fetched this time may not.
+    pub(crate) fn require_no_trouble(&self) -> Result<(), SiteError> {
+        lock(&self.trouble).as_ref().map_or(Ok(()), |text| Err(unread("a release", text)))
+    }
+
+    /// Takes note of content that was put into the directory.
+    pub(crate) fn wrote(&self, name: &str) {
+        lock(&self.written).insert(name.to_owned());
     }
 
     /// Length of the file `name` over there; asked for once. A web server is not asked: `None` means it is not known.
@@ -224,6 +247,41 @@ impl Survey for Origin {
     fn is_whole(&self) -> bool {
         false
     }
+
+    /// Content that came from there stays out, however old the cache is: only what new releases name is looked at, and what
+    /// this run wrote.
+    fn narrow(&self, site: &Site, trust: &Trust, local: &mut Listing) -> Result<(), Error> {
+        let mut wanted = lock(&self.written).clone();
+        let releases = local.keys().filter_map(|name| release_of(name));
+        for (build, platform) in releases.filter(|release| !self.published.releases.contains(release)) {
+            let Some(release) = trust.past_release(site, build, &platform)? else { continue };
+            wanted.extend(heads::names(site, &release.release)?.into_iter().map(|(name, _)| name));
+        }
+        local.retain(|name, _| FileKind::of(name) != Some(FileKind::Content) || wanted.contains(name));
+        Ok(())
+    }
+}
+
+/// Removes from the directory what the origin has no more: heads, and releases below its newest, which were pruned there.
+/// A release above was signed here and not sent yet.
+fn forget_what_is_gone(
+    writer: &SiteWriter,
+    published: &BTreeSet<(u64, String)>,
+    channels: &[String],
+) -> Result<(), SiteError> {
+    let site = writer.site();
+    for channel in site.channels()?.iter().filter(|channel| !channels.contains(channel)) {
+        writer.remove(&layout::head(channel))?;
+    }
+    for (build, platform) in site.releases()? {
+        let newer = published.iter().any(|(other, p)| *p == platform && *other > build);
+        if newer && !published.contains(&(build, platform.clone())) {
+            for name in site.names(&layout::release_dir(build, &platform))? {
+                writer.remove(&format!("{}/{name}", layout::release_dir(build, &platform)))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Published {

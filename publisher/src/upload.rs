@@ -2,7 +2,7 @@
 //!
 //! In this order, so that clients are well served whatever the moment a run dies at:
 //!
-//! 1. every local head is judged by the client's code, and all that its releases name must be in the local site or at the
+//! 1. every head that is to move is judged by the client's code, and all that its releases name must be in the local site or at the
 //!    other place;
 //! 2. both are listed; [`plan()`] says what is missing. An immutable file that is there with another length is an error;
 //! 3. objects and packs, then the documents of releases, then the signed releases, roots, the page for people: each kind
@@ -148,6 +148,14 @@ pub trait Survey {
     /// Whether that is all that is there. Else what published releases name counts as there: it was looked at when they
     /// were sent.
     fn is_whole(&self) -> bool;
+
+    /// Takes from `local` what need not be looked at.
+    ///
+    /// # Errors
+    /// A local release cannot be read.
+    fn narrow(&self, _site: &Site, _trust: &Trust, _local: &mut Listing) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Lists everything that is there.
@@ -198,7 +206,8 @@ pub fn send(
 ) -> Result<Uploaded, Error> {
     let _lock = store.lock()?;
     let trust = Trust::read(site)?;
-    let local = site.listing()?;
+    let mut local = site.listing()?;
+    survey.narrow(site, &trust, &mut local)?;
     let mut remote = survey.listing(store, &local)?;
     remote.retain(|name, _| FileKind::of(name).is_some());
     let (ours, theirs) = (plan::newest_root(&local), plan::newest_root(&remote));
@@ -210,6 +219,7 @@ pub fn send(
     let sender = Sender { site, trust: &trust, store, watch, connections: options.connections };
     let waiting = heads.iter().map(|head| sender.look(head)).collect::<Result<Vec<_>, _>>()?;
     let moving: Vec<&SignedHead> = heads.iter().zip(&waiting).filter(|(_, w)| w.writes).map(|(head, _)| head).collect();
+    moving.iter().try_for_each(|head| heads::require_accepted(site, &trust, head))?;
     moving.iter().try_for_each(|head| sender.require_complete(head, &local, &remote, survey.is_whole()))?;
     let planned = plan(&local, &remote, &released(&moving), options.replace_unfinished)
         .map_err(|conflicts| UploadError::Conflicts { location: store.location().to_owned(), conflicts })?;

@@ -18,10 +18,10 @@ pub enum Step {
     Proof,
     /// Reading a whole site.
     Verify,
-    /// Removing what nobody needs.
-    Prune,
     /// Sending files to a bucket or a directory.
     Upload,
+    /// Removing what nobody needs.
+    Prune,
 }
 
 impl Step {
@@ -33,8 +33,8 @@ impl Step {
             Step::Packs => "packs",
             Step::Proof => "proof",
             Step::Verify => "verify",
-            Step::Prune => "prune",
             Step::Upload => "upload",
+            Step::Prune => "prune",
         }
     }
 }

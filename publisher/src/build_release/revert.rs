@@ -126,6 +126,7 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
         super::trim(&job.cache, &*watch);
         drafts.push(draft);
     }
+    base.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
     for draft in drafts.iter().filter(|d| !d.summary.reused) {
         writer.put(&layout::release(build, &draft.summary.platform), &draft.loaded.release.bytes)?;
     }

@@ -152,12 +152,10 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let mut config = args.sign.with(args.flags()?)?;
     let place = Place::open(&mut config, term)?;
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
-    request.mode = args.mode();
     request.origin = place.origin().cloned();
+    request.mode = args.mode();
     request.keys.ask = term.ask();
-    if !args.dry_run {
-        super::tidy_on_interrupt(&request.site, term);
-    }
+    super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
     place.finish(&config, term)?;

@@ -91,7 +91,9 @@ impl SiteWriter {
         let write = |source| SiteError::Write { name: name.to_owned(), source };
         let path = site.path(name);
         std::fs::create_dir_all(path.parent().unwrap_or(&site.dir)).map_err(write)?;
-        let mut file = new_temp(&site.dir.join(WORK_DIR).join("tmp")).map_err(write)?;
+        let temp = site.dir.join(WORK_DIR).join("tmp");
+        std::fs::create_dir_all(&temp).map_err(write)?;
+        let mut file = new_temp(&temp).map_err(write)?;
         file.write_all(bytes).map_err(write)?;
         // What is lost with the power is fetched again.
         file.persist(&path).map(|_| ()).map_err(|e| write(e.error))
@@ -242,6 +244,9 @@ impl SiteWriter {
         let missing: Vec<PathBuf> = parent.ancestors().take_while(|a| !a.exists()).map(Path::to_owned).collect();
         std::fs::create_dir_all(&parent).map_err(write)?;
         self.watch.publishing(name);
+        if let Some(origin) = &self.site.origin {
+            origin.wrote(name);
+        }
         file.persist(&path).map_err(|e| write(e.error))?;
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         touched.extend(missing.iter().filter_map(|dir| dir.parent().map(Path::to_owned)));

@@ -5,7 +5,6 @@ use lamplighter_client::format::objects::ObjectsIndex;
 use lamplighter_client::format::release::Release;
 
 use super::UploadError;
-use crate::error::Error;
 use crate::head::accepted;
 use crate::site::documents::{manifest, named};
 use crate::site::{SignedHead, Site, SiteError, Trust};
@@ -36,16 +35,23 @@ fn rank(signed: &SignedHead) -> (bool, u64) {
     (signed.current, signed.head.sequence)
 }
 
-/// The head of `channel`, if clients would take what it offers.
+/// The head of `channel`, if any root of the chain accepts it.
+///
+/// # Errors
+/// None does.
+pub fn local(site: &Site, trust: &Trust, channel: &str) -> Result<SignedHead, SiteError> {
+    trust.last_head(site, channel)?.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })
+}
+
+/// Checks that clients would take `signed` and what it offers.
 ///
 /// # Errors
 /// It is not signed as the newest root asks; a client would refuse a release it names.
-pub fn local(site: &Site, trust: &Trust, channel: &str) -> Result<SignedHead, Error> {
-    let signed = trust.head(site, channel)?.ok_or_else(|| SiteError::NoHead { channel: channel.to_owned() })?;
-    for row in &signed.head.releases {
-        accepted(site, trust, channel, &signed.bytes, row, signed.head.issued)?;
-    }
-    Ok(signed)
+pub fn require_accepted(site: &Site, trust: &Trust, signed: &SignedHead) -> Result<(), SiteError> {
+    let channel = &signed.head.channel;
+    trust.check_head(channel, signed.bytes.clone())?;
+    let accept = |row| accepted(site, trust, channel, &signed.bytes, row, signed.head.issued);
+    signed.head.releases.iter().try_for_each(accept)
 }
 
 /// Names and lengths of all that the signed `release` names.
