@@ -16,6 +16,7 @@
 pub mod bundle;
 mod consult;
 pub mod deploy;
+pub mod doctor;
 pub mod download;
 pub mod error;
 pub mod format;

@@ -218,7 +218,7 @@ impl Updater {
         (self.config.retry.timing.clone(), self.config.cancel.clone())
     }
 
-    fn network(&self) -> Network {
+    pub(super) fn network(&self) -> Network {
         let Config { http, retry, progress, cancel, machine, .. } = self.config.clone();
         Network { http, retry, progress, cancel, machine }
     }

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Explain in one paragraph which rule decides whether this tree is updated now.
     Why(Why),
+    /// Collect what whoever helps you wants to know of this tree, and nothing private.
+    Doctor(Doctor),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
     /// Look for new releases from time to time and stage them: the next start of the app commits.
@@ -120,6 +122,20 @@ pub(crate) struct Check {
 pub(crate) struct Why {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Write the report to this file; with --json as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Do not read the app's files to compare them.
+    #[arg(long)]
+    pub(crate) no_files: bool,
     #[command(flatten)]
     pub(crate) network: Network,
 }
