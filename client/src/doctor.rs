@@ -336,7 +336,7 @@ mod tests {
             ("http://user:pa/ss@example.org/app", "http://example.org/app"),
             ("HTTPS://U:P@example.org", "HTTPS://example.org"),
             ("https://example.org?secret=/a@b", "https://example.org"),
-            ("/home/alice/site", "a directory"),
+            ("/srv/alice/site", "a directory"),
             ("file:///home/alice/site", "a directory"),
             ("C:\\Users\\alice", "a directory"),
             ("\\\\server\\share", "a directory"),

@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod download;
 pub mod error;
 pub mod format;
+pub mod keep;
 pub mod launch;
 pub mod launcher;
 pub mod machine;

@@ -7,6 +7,7 @@ mod back;
 mod doctor;
 mod examine;
 mod hand_over;
+mod kept;
 mod last;
 mod look;
 mod outcome;
@@ -148,6 +149,14 @@ impl Updater {
     /// # Errors
     /// A tree with a record is there already; whatever stops the installation. It is resumed by the same call.
     pub fn install(config: Config, origin: &Origin) -> Result<Outcome, Error> {
+        Self::install_from(config, origin, None)
+    }
+
+    /// The same, asking `from` first this time; it is not remembered.
+    ///
+    /// # Errors
+    /// As for [`Self::install`].
+    pub fn install_from(config: Config, origin: &Origin, from: Option<&str>) -> Result<Outcome, Error> {
         let created = CreatedDir::ensure(&config.tree)?;
         let updater = Self::for_origin(config, origin)?;
         if updater.tree.record()?.is_some() {
@@ -155,7 +164,7 @@ impl Updater {
         }
         updater.may_stage()?;
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &state.mirrors)?;
+        let downloader = updater.downloader(from, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let release = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -166,7 +175,7 @@ impl Updater {
         let lock = updater.begin()?;
         updater.write_origin(&lock, origin)?;
         updater.remember(&lock, judgement.state)?;
-        let downloader = updater.downloader(None, &judgement.mirrors)?;
+        let downloader = updater.downloader(from, &judgement.mirrors)?;
         let report = updater.deploy(&lock, &downloader).run(&Order {
             release: &release,
             base: None,
@@ -278,7 +287,7 @@ impl Updater {
         consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
     }
 
-    /// Brings the tree to the release its channel offers; content comes from `from` if given, else from the site.
+    /// Brings the tree to the release its channel offers; `from`, if given, is asked before the site this time.
     ///
     /// # Errors
     /// Whatever stops it; the tree is as before or as after, and what was fetched is kept for the next time.

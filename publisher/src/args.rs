@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, init, keygen, manual, promote, refresh, revert, root, serve, steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -81,6 +81,10 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
+    /// Print a script that completes this program's command line in a shell.
+    Completions(manual::CompletionsArgs),
+    /// Write man pages of this program.
+    Man(manual::ManArgs),
 }
 
 /// Where secret keys come from.

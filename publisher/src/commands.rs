@@ -4,6 +4,7 @@ pub(crate) mod build_release;
 pub(crate) mod check_remote;
 pub(crate) mod init;
 pub(crate) mod keygen;
+pub(crate) mod manual;
 pub(crate) mod promote;
 pub(crate) mod refresh;
 pub(crate) mod revert;
@@ -41,6 +42,8 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Serve(args) => serve::run(args, term),
+        Command::Completions(args) => manual::completions(args, term),
+        Command::Man(args) => manual::man(args, term),
     }
 }
 

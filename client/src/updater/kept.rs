@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use super::*;
+use crate::format::digest::ContentDigest;
 use crate::format::document::FileRef;
 use crate::format::head::{HEAD_BYTES_MAX, Head};
 use crate::format::pack::{HEADER_BYTES_MAX, PackHeader};
@@ -33,7 +34,9 @@ impl Updater {
         for bytes in [&self.pin.root].into_iter().chain(&state.roots) {
             let name = layout::root(trust::pinned_root(bytes)?.version);
             if !keep.has(&name) {
-                keep.write_copy(&name, bytes).and_then(|()| self.placed(keep, &name, &mut kept)).map_err(in_dir(keep))?;
+                keep.write_copy(&name, bytes)
+                    .and_then(|()| self.placed(keep, &name, &mut kept))
+                    .map_err(in_dir(keep))?;
             }
         }
         let mut expected = Expected::default();
@@ -41,7 +44,8 @@ impl Updater {
             expected.of(&release);
         }
         // Releases say what the rest must be, and the head is to name only what is there.
-        let rank = |name: &str| if name.ends_with("/release") { 0 } else { 1 + u8::from(name.starts_with("channels/")) };
+        let rank =
+            |name: &str| if name.ends_with("/release") { 0 } else { 1 + u8::from(name.starts_with("channels/")) };
         came.sort_by_key(|(name, _)| rank(name));
         for (name, bytes) in came {
             match self.is_as_signed(keep, &name, bytes, &state, &mut expected) {
@@ -73,8 +77,8 @@ impl Updater {
         if length != came_bytes {
             return Ok(false);
         }
-        if let Some(digest) = name.strip_prefix("objects/") {
-            return Ok(layout::object(&digest_of(&copy)?).ends_with(digest));
+        if name.starts_with("objects/") {
+            return Ok(layout::object(&digest_of(&copy)?) == name);
         }
         if let Some((length_expected, header)) = expected.packs.get(name) {
             return Ok(length == *length_expected && is_pack(&copy, header)?);
@@ -123,9 +127,7 @@ fn in_dir(keep: &Keep) -> impl Fn(io::Error) -> Error {
 }
 
 fn digest_of(path: &Path) -> io::Result<Blake3> {
-    let mut hasher = blake3::Hasher::new();
-    io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(Blake3::from(hasher.finalize()))
+    Ok(ContentDigest::read(&mut File::open(path)?)?.blake3)
 }
 
 /// Whether header and blocks are as signed, and the header names all there is.

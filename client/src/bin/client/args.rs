@@ -25,7 +25,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Install the release a channel offers into a directory.
-    Install(Origin),
+    Install(Install),
     /// Take over a tree that was installed by other means, recognising its release by what is on disk.
     Adopt(Origin),
     /// Ask the site whether there is a newer release.
@@ -107,6 +107,26 @@ pub(crate) struct Origin {
     pub(crate) network: Network,
 }
 
+/// Where to keep, if anywhere.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct KeepArgs {
+    /// Keep what is fetched in this directory, as a part of the site that others take with --from DIR, or from a web server
+    /// that hands DIR out; what it lacks they get from the site.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep_site: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// Ask here first this time, before the site: a URL or a directory, such as a copy of the site on a stick.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -144,9 +164,11 @@ pub(crate) struct Doctor {
 pub(crate) struct Update {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
-    /// Take the update from here this time: a URL or a directory.
+    /// Ask here first this time, before the site: a URL or a directory, such as a copy of the site on a stick.
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// Follow this channel from now on.
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
@@ -235,7 +257,7 @@ pub(crate) struct Verify {
 pub(crate) struct Heal {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
-    /// Take content from here this time: a URL or a directory.
+    /// Ask here first this time, before the site: a URL or a directory.
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
     #[command(flatten)]
