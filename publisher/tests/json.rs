@@ -149,7 +149,7 @@ fn what_the_publisher_prints_is_documented() {
     run("root publish --site site 2.root", 0);
     run(&format!("revert {sign} --to 1 --build 3"), 0);
     run("verify --site site", 0);
-    fs::remove_dir_all(world.path("site/packs")).expect("removed");
+    fs::remove_dir_all(world.path("site/objects")).expect("removed");
     run("verify --site site --no-proof", 5);
     run("completions bash", 0);
     run("man --out man", 0);

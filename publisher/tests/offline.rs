@@ -95,8 +95,8 @@ fn an_installation_is_kept_whole_and_installs_another() {
     let kept = Updater::open(config).and_then(|updater| updater.settle(&keep)).expect("settled");
     assert!(kept.not_kept == 0 && !names(&world.path("kept"), "objects/").is_empty(), "{kept:?}");
 
-    cut_off(&world);
     let origin = lamplighter_client::updater::Origin { site: "https://site.invalid/".into(), ..world.origin() };
+    cut_off(&world);
     let from = text(&world.path("kept"));
     done(Updater::install_from(world.config("four").0, &origin, Some(&from)));
     assert_eq!(world.contents("four"), contents(&world.path("input-2")));
