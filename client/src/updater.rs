@@ -11,6 +11,7 @@ mod kept;
 mod last;
 mod look;
 mod outcome;
+mod preinstalled;
 mod session;
 mod staged;
 
@@ -42,6 +43,7 @@ pub use hand_over::{FAILED_UPDATE_VARIABLE, HandedOver, SELF_TEST};
 use last::deployed;
 pub use look::Look;
 pub use outcome::{Adopted, CheckOutcome, Damage, Outcome, Status, Verified};
+pub use preinstalled::state_files;
 use staged::update_order;
 pub use staged::{Prepared, StageOutcome};
 

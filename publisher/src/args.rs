@@ -10,7 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, init, keygen, manual, promote, refresh, revert, root, serve, steer, verify,
+    build_release, bundle, check_remote, finish, init, keygen, manual, promote, prune, refresh, revert, root, serve,
+    steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     BuildRelease(Box<build_release::Args>),
     /// Move a channel to a build that is in the site already, or change its rollout.
     Promote(promote::Args),
+    /// Move a channel to a build that the jobs of a matrix have signed, each its platform's; to all of them or to none.
+    Finish(finish::Args),
     /// Offer nothing on a channel, or on one platform of it, until it is resumed.
     Halt(steer::HaltArgs),
     /// Offer again what was halted.
@@ -75,10 +78,14 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
+    /// Write a release as an archive for a download page, or as the folder an installer is made from.
+    Bundle(bundle::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
     Verify(verify::Args),
+    /// Remove old releases from a site, and with them what only they need; first it is only shown what would go.
+    Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
     /// Print a script that completes this program's command line in a shell.

@@ -1,11 +1,14 @@
 //! The commands: each file holds one, its arguments and a thin `run`.
 
 pub(crate) mod build_release;
+pub(crate) mod bundle;
 pub(crate) mod check_remote;
+pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod manual;
 pub(crate) mod promote;
+pub(crate) mod prune;
 pub(crate) mod refresh;
 pub(crate) mod revert;
 pub(crate) mod root;
@@ -34,13 +37,16 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Root(command) => root::run(command, term),
         Command::BuildRelease(args) => build_release::run(args, term),
         Command::Promote(args) => promote::run(args, term),
+        Command::Finish(args) => finish::run(args, term),
         Command::Halt(args) => steer::halt(args, term),
         Command::Resume(args) => steer::resume(args, term),
         Command::Bad(args) => steer::bad(args, term),
         Command::Revert(args) => revert::run(args, term),
         Command::Refresh(args) => refresh::run(args, term),
+        Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
+        Command::Prune(args) => prune::run(args, term),
         Command::Serve(args) => serve::run(args, term),
         Command::Completions(args) => manual::completions(args, term),
         Command::Man(args) => manual::man(args, term),

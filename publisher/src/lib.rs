@@ -14,16 +14,19 @@
 
 pub mod bases;
 pub mod build_release;
+pub mod bundle;
 pub mod channel;
 pub mod config;
 pub mod diff;
 pub mod error;
+pub mod finish;
 pub mod head;
 pub mod init;
 pub mod objects;
 pub mod packs;
 pub mod promote;
 pub mod proof;
+pub mod prune;
 pub mod refresh;
 pub mod remote;
 pub mod report;
