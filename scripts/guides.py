@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-GUIDES = ["docs/ten-minutes.md", "docs/handbook.md", "docs/release-engineer.md", "docs/support.md"]
+GUIDES = ["docs/ten-minutes.md", "docs/handbook.md"]
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.S | re.M)
 MARK = "@@@ end of block "
 SECONDS_MAX = 300

@@ -148,6 +148,9 @@ fn what_the_publisher_prints_is_documented() {
     run("root sign --site site --keys keys 2.root", 0);
     run("root publish --site site 2.root", 0);
     run(&format!("revert {sign} --to 1 --build 3"), 0);
+    run(&format!("finish {sign} --build 3 --platform {PLATFORM}"), 0);
+    run(&format!("bundle --site site --app {APP} --channel stable --platform {PLATFORM} --out app.zip"), 0);
+    run(&format!("prune --site site --app {APP} --keep 1 --grace-days 0"), 0);
     run("verify --site site", 0);
     fs::remove_dir_all(world.path("site/objects")).expect("removed");
     run("verify --site site --no-proof", 5);
