@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant simulate scoreboard embed embed-windows screens lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -12,8 +12,8 @@ demo:
 	scripts/demo.sh
 
 ## Every test: the crates' own, the rules of trust beside python-tuf's, stock tools over a site, the C library from four
-## languages, then the end-to-end run on real releases over nginx.
-test: setup-test unit oracle verify-by-hand embed e2e
+## languages, the guides and recipes, then the end-to-end run on real releases over nginx.
+test: setup-test unit oracle verify-by-hand embed guides recipes e2e
 
 unit:
 	$(CARGO) test --workspace --locked
@@ -21,6 +21,24 @@ unit:
 ## The recipes of docs/verifying.md over a site made for it: stock minisign, openssl, b3sum and Python's zlib.
 verify-by-hand: setup-test
 	$(PYTHON) scripts/verify_by_hand.py
+
+## Every command of the guides in docs/, run as a reader would, and what it prints; with `BIN=DIR`, by the programs there.
+BIN ?= target/release
+guides: setup-test $(if $(filter target/release,$(BIN)),release)
+	LAMPLIGHTER_BIN=$(BIN) $(PYTHON) scripts/guides.py
+
+## The steps of the CI recipes in ci/, run as their CI would.
+recipes: setup-test $(if $(filter target/release,$(BIN)),release)
+	LAMPLIGHTER_BIN=$(BIN) $(PYTHON) scripts/recipes.py
+
+## Man pages and completions of all programs, in DIR.
+manuals:
+	@test -n "$(DIR)" || { echo "make manuals DIR=..."; exit 2; }
+	$(CARGO) run --locked -p lamplighter-publisher --bin publisher -- man --out $(DIR)
+	for shell in bash zsh fish powershell; do \
+		$(CARGO) run --quiet --locked -p lamplighter-publisher --bin publisher -- completions $$shell >$(DIR)/publisher.$$shell || exit 1; \
+	done
+	$(CARGO) run --locked -p lamplighter-publisher --example client_manual -- $(DIR)
 
 ## Random histories of roots, heads, releases and clocks, judged by the client and by python-tuf; `HISTORIES=100000` is the
 ## long form, hours.

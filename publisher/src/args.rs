@@ -10,8 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, bundle, check_remote, finish, init, keygen, promote, prune, refresh, revert, root, serve, steer,
-    upload, verify,
+    build_release, bundle, check_remote, finish, init, keygen, manual, promote, prune, refresh, revert, root, serve,
+    steer, upload, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -90,6 +90,10 @@ pub(crate) enum Command {
     Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
+    /// Print a script that completes this program's command line in a shell.
+    Completions(manual::CompletionsArgs),
+    /// Write man pages of this program.
+    Man(manual::ManArgs),
 }
 
 /// Where secret keys come from.

@@ -6,6 +6,7 @@ pub(crate) mod check_remote;
 pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
+pub(crate) mod manual;
 pub(crate) mod place;
 pub(crate) mod promote;
 pub(crate) mod prune;
@@ -50,6 +51,8 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Verify(args) => verify::run(args, term),
         Command::Prune(args) => prune::run(args, term),
         Command::Serve(args) => serve::run(args, term),
+        Command::Completions(args) => manual::completions(args, term),
+        Command::Man(args) => manual::man(args, term),
     }
 }
 

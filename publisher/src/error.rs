@@ -64,6 +64,20 @@ impl Class {
     }
 }
 
+impl Class {
+    /// What to do about it, where the class alone says so.
+    pub const fn hint(self) -> Option<&'static str> {
+        match self {
+            Class::Usage => Some("`publisher COMMAND --help` tells what the command takes."),
+            Class::Input => Some("Nothing was published; mend the directory and run again."),
+            Class::Trust => Some("`publisher root show` tells which keys the site believes, and for what."),
+            Class::Proof => Some("Nothing was published: what was built would not have worked for clients."),
+            Class::Locked => Some("The lock goes with the process that holds it; run again when it has ended."),
+            _ => None,
+        }
+    }
+}
+
 /// Any failure of the publisher.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
