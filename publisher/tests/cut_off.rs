@@ -46,12 +46,8 @@ fn update(world: &World, control: Arc<Control>) -> Result<Outcome, Error> {
 }
 
 fn launched(world: &World) -> Result<AsApp, Error> {
-    let settings = Settings {
-        check_minimum: false,
-        run_in_local: false,
-        check_for_updates: false,
-        resources: Resources::Leave,
-    };
+    let settings =
+        Settings { check_minimum: false, run_in_local: false, check_for_updates: false, resources: Resources::Leave };
     let host: Arc<dyn Host> = Arc::new(Silent);
     let setup = Setup { program: Some(world.path("launcher")), ..Setup::new(world.config("tree").0, settings) };
     as_app(&setup, &host)
@@ -99,7 +95,9 @@ fn a_tree_cut_off_at_any_change_of_an_update_answers_whoever_comes_first() {
             let _ = update(&world, Control::at(call, Fault::Die));
             let build = ask(&world).unwrap_or_else(|error| panic!("{name} after death at call {call}: {error}"));
             builds[usize::try_from(build).expect("small")] += 1;
-            world.update("tree").unwrap_or_else(|error| panic!("update after {name} and death at call {call}: {error}"));
+            world
+                .update("tree")
+                .unwrap_or_else(|error| panic!("update after {name} and death at call {call}: {error}"));
             assert_eq!(world.contents("tree"), world::contents(&world.path("input-2")), "{name}, call {call}");
         }
     }

@@ -5,9 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use lamplighter_client::tree::fs::{
-    Directory, Entry, Existing, Fs, FsError, LockGuard, Metadata, Place, WriteFile,
-};
+use lamplighter_client::tree::fs::{Directory, Entry, Existing, Fs, FsError, LockGuard, Metadata, Place, WriteFile};
 
 /// The calls of another file system, without its flushes. After a crash nothing in it may be used.
 pub(super) struct Unflushed(pub(super) Box<dyn Fs>);
