@@ -154,11 +154,17 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
     request.origin = place.origin().cloned();
     request.mode = args.mode();
+    if request.mode == Mode::Collect {
+        place.collect(&config, request.build)?;
+    }
     request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
-    place.finish(&config, term)?;
+    match request.mode {
+        Mode::DryRun => place.tell(term),
+        _ => place.finish(&config, term)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
