@@ -31,7 +31,6 @@ class World:
 
     def __init__(self, work):
         self.work = pathlib.Path(work)
-        self.stand_in()
         self.run("publisher keygen --out keys")
         self.run(f"publisher init --site site --app {APP} --keys keys")
         for build in (1, 2):
@@ -40,26 +39,13 @@ class World:
                 directory.mkdir()
                 (directory / "app").write_text(f"{platform} {build}\n" * 1000)
 
-    def stand_in(self):
-        """Where the publisher cannot upload, the site is copied, and it is told."""
-        self.programs = PROGRAMS
-        if subprocess.run([PROGRAMS / "publisher", "upload", "--help"], capture_output=True).returncode:
-            print("recipes: this publisher has no `upload`; the site is copied in its place")
-            self.programs = self.work / "programs"
-            self.programs.mkdir()
-            (self.programs / "client").symlink_to(PROGRAMS / "client")
-            copy = self.programs / "publisher"
-            real = shlex.quote(str(PROGRAMS / "publisher"))
-            copy.write_text(f'#!/bin/sh\n[ "$1" = upload ] && mkdir -p "$5" && exec cp -r "$3/." "$5"\nexec {real} "$@"\n')
-            copy.chmod(0o755)
-
     def secret(self, role):
         return {f"LAMPLIGHTER_{role.upper()}_KEY": (self.work / f"keys/{role}.key").read_text()}
 
     def run(self, script, environment=None, shell=("bash", "-e", "-o", "pipefail", "-c"), code=0):
         """Runs `script` as a step, and fails unless it ends with `code`."""
         outer = {name: value for name, value in os.environ.items() if not name.startswith("LAMPLIGHTER_")}
-        outer["PATH"] = f"{self.programs}:{outer['PATH']}"
+        outer["PATH"] = f"{PROGRAMS}:{outer['PATH']}"
         outer |= {"RUNNER_TEMP": str(self.work / "runner"), "GITHUB_PATH": str(self.work / "github-path")}
         done = subprocess.run(
             [*shell, script], cwd=self.work, env=outer | (environment or {}), capture_output=True, text=True, timeout=120

@@ -49,7 +49,7 @@ class World:
         for number, directory in self.builds.items():
             fill(directory, number)
         self.snapshots = {}
-        for number in (1, 2):
+        for number in (1, 2, 3):
             self.site.build(number, f"{number}.0", PLATFORM, self.builds[number], "--effort", "1")
             self.snapshots[number] = scratch / f"site-{number}"
             shutil.copytree(self.site.path, self.snapshots[number])
@@ -239,8 +239,33 @@ def stateless(world, server, checks):
     publisher("halt", "cache-c")
     checks("a halt reaches clients", client("check", codes=None).code == NOTHING_TO_DO)
     publisher("resume", "cache-d")
+    shards(world, server, checks)
     from_web(world, server, checks, publisher, release, url)
     look(world, server, checks, url, prefix)
+
+
+def shards(world, server, checks):
+    """Two machines make a share of the packs each, without keys; a third one collects them from the bucket and signs."""
+    prefix, scratch = "shards", world.scratch
+    world.upload(server, 2, prefix)
+
+    def build(cache, *flags):
+        place = ("--site", f"s3://{buckets.BUCKET}/{prefix}", "--cache", scratch / cache, "--channel", lab.CHANNEL)
+        more = ("--app", lab.APP, "--build", 3, "--version", "3.0", "--platform", f"{PLATFORM}={world.builds[3]}")
+        command = (world.publisher, "--json", "build-release", *place, *more, "--effort", "1", *flags)
+        return lab.run(*command, env={**world.site.env, **server.env()})
+
+    build("share-1", "--shard", "1/2")
+    build("share-2", "--shard", "2/2")
+    notes = [f"shards/3/{PLATFORM}/{index}-of-2" for index in (1, 2)]
+    there = [in_bucket(server, prefix, [name])[name][0] for name in notes]
+    done = build("collector", "--collect", "--keys", world.site.keys)
+    local = site_files(world.snapshots[3])
+    found = in_bucket(server, prefix, local)
+    same = all(body == local[name] for name, (_, body, _) in found.items())
+    made = "no-shard" not in done.stderr
+    checks("packs made in shares meet in the bucket, to the same site", same and made and there == [200, 200], str(done))
+    checks("notes of shards are gone then", [in_bucket(server, prefix, [n])[n][0] for n in notes] == [404, 404])
 
 
 def from_web(world, server, checks, publisher, release, url):

@@ -3,6 +3,7 @@
 //! | kind | names | cache | appears |
 //! | --- | --- | --- | --- |
 //! | content | `objects/…`, `packs/…` | immutable | first |
+//! | shard note | `shards/…`, for publishers alone | no-cache | after all content |
 //! | document | `manifest.csv`, `objects.csv`, `notes.*.md` of a release | immutable | after all content |
 //! | release | `releases/<build>/<platform>/release` | immutable | after all documents |
 //! | root | `root/<version>.root` | immutable | after all releases, in order |
@@ -11,6 +12,8 @@
 
 use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{is_token, number};
+
+use crate::build_release::shard;
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const MUTABLE: &str = "no-cache";
@@ -22,6 +25,8 @@ const DIGEST_DIGITS: usize = 64;
 pub enum FileKind {
     /// An object or a pack, named by its own digest.
     Content,
+    /// What a machine that makes a share of the packs says of them to the one that collects.
+    ShardNote,
     /// What a signed release names, beside content.
     Document,
     /// A signed release.
@@ -46,13 +51,14 @@ impl FileKind {
                 (is_digest(digest) && digest.get(..2) == Some(fan)).then_some(FileKind::Content)
             }
             ["releases", build, platform, file] if number(build).is_some() && is_token(platform) => in_release(file),
+            ["shards", ..] => shard::is_note(name).then_some(FileKind::ShardNote),
             _ => None,
         }
     }
 
     /// Whether a published file of this kind never changes.
     pub fn is_immutable(self) -> bool {
-        !matches!(self, FileKind::Page | FileKind::Head)
+        !matches!(self, FileKind::ShardNote | FileKind::Page | FileKind::Head)
     }
 
     /// What a cache may do with it.
@@ -109,6 +115,7 @@ mod tests {
         let names = [
             (layout::object(&digest), FileKind::Content),
             (layout::pack(&digest), FileKind::Content),
+            ("shards/7/any/1-of-2".to_owned(), FileKind::ShardNote),
             (layout::manifest(7, "any"), FileKind::Document),
             (layout::objects(7, "any"), FileKind::Document),
             (layout::notes(7, "any", "pt-br"), FileKind::Document),

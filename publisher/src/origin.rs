@@ -27,6 +27,7 @@ use lamplighter_client::progress::{Cancel, Silent};
 use lamplighter_client::source::{self, Body, ByteRange, HttpOptions, Kind, Source, SourceError, Trouble};
 use rayon::prelude::*;
 
+use crate::build_release::shard;
 use crate::delivery::FileKind;
 use crate::error::Error;
 use crate::remote::Remote;
@@ -50,6 +51,8 @@ pub struct Origin {
     written: Mutex<BTreeSet<String>>,
     /// The first document that could not be fetched although it may be there.
     trouble: Mutex<Option<String>>,
+    /// Notes of shards that were fetched, and the packs they name.
+    shards: Mutex<BTreeSet<String>>,
 }
 
 /// What is known of the releases over there.
@@ -132,8 +135,8 @@ impl Origin {
             Downloader::new(vec![Arc::new(source.clone())], RetryPolicy::default(), Cancel::default(), progress);
         let location = location.trim_end_matches('/').to_owned();
         let (objects, lengths, written) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let trouble = Mutex::default();
-        Ok(Self { source, downloader, store, location, published, objects, lengths, written, trouble })
+        let (trouble, shards) = (Mutex::default(), Mutex::default());
+        Ok(Self { source, downloader, store, location, published, objects, lengths, written, trouble, shards })
     }
 
     /// The place, for messages.
@@ -177,6 +180,38 @@ impl Origin {
     /// could not be fetched this time may not.
     pub(crate) fn require_no_trouble(&self) -> Result<(), SiteError> {
         lock(&self.trouble).as_ref().map_or(Ok(()), |text| Err(unread("a release", text)))
+    }
+
+    /// Fetches what shards have made for `build` into the directory `dir`: their notes, and the packs these name. None of it
+    /// is believed; the run that collects tries each pack.
+    ///
+    /// # Errors
+    /// It cannot be fetched; a note that is none.
+    pub fn fetch_shards(&self, dir: &Path, build: u64) -> Result<(), Error> {
+        let (Some(store), site) = (&self.store, Site::open(dir)?) else { return Ok(()) };
+        let listed = store.list(&format!("shards/{build}"))?;
+        for name in listed.into_keys().filter(|name| shard::is_note(name)) {
+            let Some(stored) = store.read(&name, shard::NOTE_BYTES_MAX)? else { continue };
+            for (pack, length) in shard::packs_of(&name, &stored.bytes)? {
+                let body = self.source.open(&pack, None, Kind::Content).map_err(|e| unread(&pack, e))?;
+                SiteWriter::keep(&site, &pack, body.reader.take(length))?;
+                lock(&self.shards).insert(pack);
+            }
+            SiteWriter::keep(&site, &name, &stored.bytes[..])?;
+            lock(&self.shards).insert(name);
+        }
+        Ok(())
+    }
+
+    /// Removes over there what was fetched of shards and is in `dir` no more: the release is signed.
+    ///
+    /// # Errors
+    /// The provider.
+    pub fn clear_shards(&self, dir: &Path) -> Result<(), Error> {
+        let (Some(store), site) = (&self.store, Site::open(dir)?) else { return Ok(()) };
+        let shards = std::mem::take(&mut *lock(&self.shards));
+        let gone = shards.iter().filter(|name| !site.path(name).exists());
+        Ok(gone.map(|name| store.remove(name)).collect::<Result<(), _>>()?)
     }
 
     /// Takes note of content that was put into the directory.
@@ -255,7 +290,7 @@ impl Survey for Origin {
         let releases = local.keys().filter_map(|name| release_of(name));
         for (build, platform) in releases.filter(|release| !self.published.releases.contains(release)) {
             let Some(release) = trust.past_release(site, build, &platform)? else { continue };
-            wanted.extend(heads::names(site, &release.release)?.into_iter().map(|(name, _)| name));
+            wanted.extend(heads::names(site, &release.release, |_| true)?.into_iter().map(|(name, _)| name));
         }
         local.retain(|name, _| FileKind::of(name) != Some(FileKind::Content) || wanted.contains(name));
         Ok(())
@@ -403,7 +438,7 @@ impl Source for Layered {
         }
         let bytes = self.origin.object(name, kind)?;
         // A copy that cannot be kept is fetched again another time.
-        let _ = SiteWriter::keep(&self.site, name, &bytes);
+        let _ = SiteWriter::keep(&self.site, name, &bytes[..]);
         let start = range.map_or(0, |r| r.start).min(bytes.len() as u64);
         let end = range.and_then(|r| r.end).map_or(bytes.len(), |end| (end as usize).min(bytes.len()));
         let part = bytes[start as usize..end.max(start as usize)].to_vec();

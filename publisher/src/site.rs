@@ -178,7 +178,7 @@ impl Site {
         }
         let Some(bytes) = origin.read(name, cap_bytes)? else { return Ok(None) };
         let checked = check(bytes.clone())?;
-        SiteWriter::keep(self, name, &bytes)?;
+        SiteWriter::keep(self, name, &bytes[..])?;
         Ok(Some(checked))
     }
 

@@ -149,7 +149,8 @@ fn what_the_publisher_prints_is_documented() {
     run("root publish --site site 2.root", 0);
     run(&format!("revert {sign} --to 1 --build 3"), 0);
     run(&format!("finish {sign} --build 3 --platform {PLATFORM}"), 0);
-    run(&format!("bundle --site site --app {APP} --channel stable --platform {PLATFORM} --out app.zip"), 0);
+    let place = "--url https://updates.example.org/ --out app.zip";
+    run(&format!("bundle --site site --app {APP} --channel stable --platform {PLATFORM} --build 3 {place}"), 0);
     run(&format!("prune --site site --app {APP} --keep 1 --grace-days 0"), 0);
     run("verify --site site", 0);
     fs::remove_dir_all(world.path("site/objects")).expect("removed");

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use lamplighter_client::updater::Updater;
 use lamplighter_publisher::delivery::FileKind;
 use lamplighter_publisher::error::{Class, Error};
+use lamplighter_publisher::origin::Origin;
 use lamplighter_publisher::store::{Conditions, Store, WHOLE_BYTES_MAX};
 use lamplighter_publisher::upload::{self, Options, UploadError, Uploaded};
 use lamplighter_publisher::watch::{Step, Watch};
@@ -282,6 +283,40 @@ fn a_newer_root_over_there_stops_an_old_site() {
     send(&world.site(), &bucket).expect("sent");
     let error = send(&world.path("old"), &bucket).expect_err("an old site");
     assert!(matches!(error, Error::Upload(UploadError::OldRoots { local: 1, remote: 2, .. })), "{error}");
+}
+
+#[test]
+fn a_cache_brings_nothing_back_that_was_pruned() {
+    let world = world();
+    let bucket = Scripted::new();
+    let old = local(&world.site());
+    release(&world, 2);
+    send(&world.site(), &bucket).expect("sent");
+    let cache = world.path("cache");
+    let attach = || {
+        let store = Some(Arc::new(store(&bucket)));
+        Origin::over(store, "memory", &cache, &[], Arc::new(Heard::default())).expect("attached")
+    };
+    attach();
+    assert_eq!(local(&cache).len(), 2, "a root and a head, and nothing else");
+    for folder in ["releases", "objects", "packs"] {
+        copy(&world.site().join(folder), &cache.join(folder));
+    }
+    let objects = fs::read_to_string(world.site().join("releases/2/linux-x86_64/objects.csv")).expect("an index");
+    let is_old = |name: &&String| {
+        let digest = name.rsplit('/').next().unwrap_or_default();
+        name.starts_with("releases/1/") || name.starts_with("objects/") && !objects.contains(digest)
+    };
+    let gone: Vec<&String> = old.keys().filter(is_old).collect();
+    assert!(gone.len() > 3, "{gone:?}");
+    gone.iter().for_each(|name| bucket.remove(name));
+    let before = bucket.files();
+    bucket.take_written();
+    let origin = Arc::new(attach());
+    assert!(!cache.join("releases/1/linux-x86_64/release").exists(), "what was pruned there goes here as well");
+    let sent = upload::return_to(&cache, &origin, Options::default(), Arc::new(Heard::default())).expect("fine");
+    assert_eq!((sent.files, bucket.take_written().len()), (0, 0));
+    assert_eq!(bucket.files(), before);
 }
 
 #[test]

@@ -154,19 +154,16 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
     request.origin = place.origin().cloned();
     request.mode = args.mode();
-    if let (Mode::Shard(_) | Mode::Collect, Some(origin)) = (request.mode, place.origin()) {
-        let expected = "a site in a directory; copy packs/ and shards/ there from where the shards wrote them";
-        let (key, found) = ("--shard and --collect".to_owned(), origin.location().to_owned());
-        return Err(ConfigError::Invalid { key, expected, found }.into());
+    if request.mode == Mode::Collect {
+        place.collect(&config, request.build)?;
     }
     request.keys.ask = term.ask();
-    if request.mode != Mode::DryRun {
-        super::tidy_on_interrupt(&request.site, term);
-    }
+    super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
     term.result(summary.to_table().trim_end(), &event(&summary));
-    if request.mode != Mode::DryRun {
-        place.finish(&config, term)?;
+    match request.mode {
+        Mode::DryRun => place.tell(term),
+        _ => place.finish(&config, term)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -37,15 +37,27 @@ impl Place {
         self.origin.as_ref()
     }
 
-    /// Sends what is new to where the site is, and tells what that and the work before it took.
-    pub(crate) fn finish(&self, config: &Config, term: &Term) -> Result<(), Error> {
+    /// Fetches what shards have made for `build`.
+    pub(crate) fn collect(&self, config: &Config, build: u64) -> Result<(), Error> {
         let Some(origin) = &self.origin else { return Ok(()) };
+        origin.fetch_shards(config.site()?, build)
+    }
+
+    /// Tells what was fetched.
+    pub(crate) fn tell(&self, term: &Term) {
+        let Some(origin) = &self.origin else { return };
         let fetched = origin.fetched();
         let text = format!("{}: {} requests, {} bytes fetched", origin.location(), fetched.requests, fetched.bytes);
         let event = json!({
             "event": "fetched", "location": origin.location(), "requests": fetched.requests, "bytes": fetched.bytes,
         });
         term.result(&text, &event);
+    }
+
+    /// Sends what is new to where the site is, and tells what that and the work before it took.
+    pub(crate) fn finish(&self, config: &Config, term: &Term) -> Result<(), Error> {
+        let Some(origin) = &self.origin else { return Ok(()) };
+        self.tell(term);
         let Some(store) = origin.store() else {
             let site = config.site()?.display().to_string();
             let text = format!(
@@ -57,6 +69,7 @@ impl Place {
         };
         let options = Options { connections: self.connections, ..Options::default() };
         let uploaded = upload::return_to(config.site()?, origin, options, Arc::new(term.clone()))?;
+        origin.clear_shards(config.site()?)?;
         term.result(&uploading::text(&uploaded, store.location()), &uploading::event(&uploaded, store.location()));
         Ok(())
     }

@@ -9,7 +9,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::objects::ObjectsIndex;
 use lamplighter_client::format::pack::{HEADER_BYTES_MAX, PackHeader};
 use lamplighter_client::format::release::Release;
-use lamplighter_client::source::{ByteRange, Kind};
+use lamplighter_client::source::{ByteRange, Kind, SourceError};
 use rayon::prelude::*;
 
 use super::judge::{Habits, Seen, compression, presence, stale};
@@ -23,15 +23,15 @@ use crate::site::Trust;
 pub(super) enum Wanted {
     /// Named by its whole digest.
     Whole(FileRef),
-    /// A pack of this length, named by the digest of its header.
-    Pack(u64, FileRef),
+    /// A pack of this length, named by the digest of its header, and the release it starts from.
+    Pack(u64, FileRef, String),
 }
 
 impl Wanted {
     fn length(&self) -> u64 {
         match self {
             Wanted::Whole(file) => file.length,
-            Wanted::Pack(length, _) => *length,
+            Wanted::Pack(length, ..) => *length,
         }
     }
 }
@@ -52,7 +52,8 @@ pub(super) fn add_names(names: &mut Names, release: &Release, index: &ObjectsInd
         names.insert(layout::object(&object.blake3), Wanted::Whole(file));
     }
     for pack in &release.packs {
-        names.insert(layout::pack(&pack.header.blake3), Wanted::Pack(pack.length, pack.header));
+        let base = layout::release(pack.base_build, platform);
+        names.insert(layout::pack(&pack.header.blake3), Wanted::Pack(pack.length, pack.header, base));
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn look(
         }
         match found {
             None if deep => whole(&remote.downloader, name, wanted).err().map(|text| content(name, text)),
+            Some(missing) if missing.code == "missing" && is_pruned(remote, web, wanted) => None,
             found => found,
         }
     };
@@ -86,6 +88,18 @@ pub(super) fn look(
     checked.findings.extend(found.into_iter().flatten());
     checked.findings.extend(habits.into_inner().unwrap_or_default().findings());
     Ok(())
+}
+
+/// Whether a pack may be missing: pruning takes it with the release it starts from.
+fn is_pruned(remote: &Remote, web: Option<&Web>, wanted: &Wanted) -> bool {
+    let Wanted::Pack(_, _, base) = wanted else { return false };
+    match web {
+        Some(web) => web.ask(base, Ask::FirstByte, 1).is_ok_and(|(answer, _)| matches!(answer.status, 403 | 404 | 410)),
+        None => matches!(
+            remote.source.open(base, None, Kind::Content),
+            Err(SourceError::NotFound { .. } | SourceError::Forbidden { .. })
+        ),
+    }
 }
 
 /// The answer a web server gives to a request for the first byte, and what is wrong with the file.
@@ -113,7 +127,7 @@ fn content(name: &str, text: String) -> Finding {
 fn whole(downloader: &Downloader, name: &str, wanted: &Wanted) -> Result<(), String> {
     match wanted {
         Wanted::Whole(file) => downloader.exact(name, file.length, &file.blake3).map(|_| ()).map_err(|e| e.to_string()),
-        Wanted::Pack(length, header) => {
+        Wanted::Pack(length, header, _) => {
             if header.length > HEADER_BYTES_MAX {
                 return Err(format!("expected a header of at most {HEADER_BYTES_MAX} bytes, found {}", header.length));
             }

@@ -86,15 +86,15 @@ impl SiteWriter {
         self
     }
 
-    /// Keeps a verified copy of a file that lies where the rest of `site` is. Its lock is held by the caller.
-    pub(crate) fn keep(site: &Site, name: &str, bytes: &[u8]) -> Result<(), SiteError> {
+    /// Keeps a copy of a file that lies where the rest of `site` is, and that was verified or is verified before each use.
+    pub(crate) fn keep(site: &Site, name: &str, mut bytes: impl Read) -> Result<(), SiteError> {
         let write = |source| SiteError::Write { name: name.to_owned(), source };
         let path = site.path(name);
         std::fs::create_dir_all(path.parent().unwrap_or(&site.dir)).map_err(write)?;
         let temp = site.dir.join(WORK_DIR).join("tmp");
         std::fs::create_dir_all(&temp).map_err(write)?;
         let mut file = new_temp(&temp).map_err(write)?;
-        file.write_all(bytes).map_err(write)?;
+        io::copy(&mut bytes, &mut file).map_err(write)?;
         // What is lost with the power is fetched again.
         file.persist(&path).map(|_| ()).map_err(|e| write(e.error))
     }

@@ -54,11 +54,12 @@ pub fn require_accepted(site: &Site, trust: &Trust, signed: &SignedHead) -> Resu
     signed.head.releases.iter().try_for_each(accept)
 }
 
-/// Names and lengths of all that the signed `release` names.
+/// Names and lengths of all that the signed `release` names, but for packs from bases `has_base` says no to: pruning takes
+/// a pack with its base.
 ///
 /// # Errors
 /// Its manifest or its index cannot be read, or is another.
-pub fn names(site: &Site, release: &Release) -> Result<Vec<(String, u64)>, SiteError> {
+pub fn names(site: &Site, release: &Release, has_base: impl Fn(u64) -> bool) -> Result<Vec<(String, u64)>, SiteError> {
     let (build, platform) = (release.build, &release.platform);
     let index_name = layout::objects(build, platform);
     let index = ObjectsIndex::parse(&named(site, &index_name, &release.objects)?, &manifest(site, release)?)
@@ -67,7 +68,8 @@ pub fn names(site: &Site, release: &Release) -> Result<Vec<(String, u64)>, SiteE
         vec![(layout::manifest(build, platform), release.manifest.length), (index_name, release.objects.length)];
     names.extend(release.notes.iter().map(|n| (layout::notes(build, platform, &n.language), n.file.length)));
     names.extend(index.objects().iter().map(|o| (layout::object(&o.blake3), o.length)));
-    names.extend(release.packs.iter().map(|p| (layout::pack(&p.header.blake3), p.length)));
+    let packs = release.packs.iter().filter(|p| has_base(p.base_build));
+    names.extend(packs.map(|p| (layout::pack(&p.header.blake3), p.length)));
     Ok(names)
 }
 

@@ -93,7 +93,7 @@ pub fn plan(
         // No published release names it there.
         let unfinished = kind == FileKind::Document && release.is_some_and(|release| !remote.contains_key(&release));
         match remote.get(name) {
-            _ if kind == FileKind::Page => plan.items.push(item(true)),
+            _ if matches!(kind, FileKind::Page | FileKind::ShardNote) => plan.items.push(item(true)),
             None => plan.items.push(item(false)),
             Some(_) if unfinished && replace_unfinished => plan.items.push(item(true)),
             Some(found) if found == length => {

@@ -68,7 +68,11 @@ impl Sender<'_> {
             if !(has_documents && is_whole) && remote.get(&name) == Some(&row.file.length) {
                 continue;
             }
-            for (name, bytes) in heads::names(self.site, &release)? {
+            let has_base = |build| {
+                let base = layout::release(build, &row.platform);
+                local.contains_key(&base) || remote.contains_key(&base)
+            };
+            for (name, bytes) in heads::names(self.site, &release, has_base)? {
                 if local.get(&name) != Some(&bytes) && remote.get(&name) != Some(&bytes) {
                     let (channel, location) = (head.head.channel.clone(), self.store.location().to_owned());
                     return Err(UploadError::Incomplete { channel, name, location, bytes }.into());

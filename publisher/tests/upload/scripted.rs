@@ -71,6 +71,10 @@ impl Scripted {
         blocking(self.inner.put(&Key::from(name), bytes.to_vec().into())).expect("written");
     }
 
+    pub fn remove(&self, name: &str) {
+        blocking(self.inner.delete(&Key::from(name))).expect("removed");
+    }
+
     pub fn take_written(&self) -> Vec<String> {
         std::mem::take(&mut self.written.lock().expect("no panic"))
     }
