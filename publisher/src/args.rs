@@ -10,7 +10,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, explain, init, keygen, promote, refresh, revert, root, serve, steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
+    /// Say what an update from one build to another consists of, file by file, and what would make it smaller.
+    Explain(explain::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod build_release;
 pub(crate) mod check_remote;
+pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod promote;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Bad(args) => steer::bad(args, term),
         Command::Revert(args) => revert::run(args, term),
         Command::Refresh(args) => refresh::run(args, term),
+        Command::Explain(args) => explain::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Serve(args) => serve::run(args, term),

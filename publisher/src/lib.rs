@@ -18,6 +18,7 @@ pub mod channel;
 pub mod config;
 pub mod diff;
 pub mod error;
+pub mod explain;
 pub mod head;
 pub mod init;
 pub mod objects;

@@ -4,7 +4,7 @@
 //! which nothing can be judged. The order is that of trust: roots, heads, releases, what these name, and at last the proof
 //! of every way a release offers.
 
-mod content;
+pub(crate) mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

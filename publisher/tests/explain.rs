@@ -1,0 +1,180 @@
+//! `publisher explain`: every byte of an update is some file's, and what could be smaller is told.
+
+#[path = "support/linker/mod.rs"]
+mod linker;
+#[path = "support/press.rs"]
+mod press;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use linker::program::{Dice, Program};
+use linker::{Format, Machine, link};
+use press::{LINUX, Press, noise};
+
+/// What `explain` said: the first record, and the parts by path.
+struct Told {
+    whole: Value,
+    parts: BTreeMap<String, Value>,
+}
+
+impl Told {
+    fn of(press: &Press, base: &str, target: &str) -> Self {
+        let said = press.run(&["--json", "explain", base, target, "--site", "site"]).expect(0, &[]);
+        let mut records = said.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let whole = records.next().expect("a first record");
+        let parts = records.map(|part| (part["path"].as_str().expect("a path").to_owned(), part)).collect();
+        let told = Self { whole, parts };
+        let sum: u64 = told.parts.values().map(|part| part["download_bytes"].as_u64().expect("a number")).sum();
+        assert_eq!(sum + told.number("directory_bytes"), told.number("download_bytes"), "no byte is lost");
+        told
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        self.whole[key].as_u64().expect("a number")
+    }
+
+    fn how(&self, path: &str) -> (&str, Option<&str>) {
+        let part = &self.parts[path];
+        (part["how"].as_str().expect("a word"), part["from"][0].as_str())
+    }
+
+    fn bytes(&self, path: &str) -> u64 {
+        self.parts[path]["download_bytes"].as_u64().expect("a number")
+    }
+
+    fn advice(&self, path: &str) -> Option<&str> {
+        self.parts[path]["advice"]["code"].as_str()
+    }
+}
+
+/// Length of the only pack in the site.
+fn pack_bytes(press: &Press) -> u64 {
+    let site = press.site();
+    let packs: Vec<usize> =
+        site.iter().filter(|(name, _)| name.starts_with("packs/")).map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(packs.len(), 1);
+    packs[0] as u64
+}
+
+fn text(seed: u64, lines: usize) -> Vec<u8> {
+    noise(seed, lines).iter().flat_map(|n| format!("line {n} of a text that says {}\n", n / 3).into_bytes()).collect()
+}
+
+fn replaced(content: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
+    [&content[..at], with, &content[at + with.len()..]].concat()
+}
+
+#[test]
+fn every_file_is_told_apart_and_every_byte_is_some_files() {
+    let press = Press::new();
+    let (long, big) = (text(1, 900), noise(2, 1 << 20));
+    press.files(
+        "a",
+        &[
+            ("app.cfg", &long),
+            ("big.bin", &big),
+            ("gone.txt", b"gone"),
+            ("here.txt", b"stays"),
+            ("old/name.dat", b"moved as it is"),
+            ("quiet.txt", &long[7..]),
+            ("seen.dat", b"copied"),
+            ("wild.txt", &text(3, 900)),
+        ],
+    );
+    press.files(
+        "b",
+        &[
+            ("app.cfg", &replaced(&long, 5000, b"!")),
+            ("big.bin", &replaced(&big, 500_000, &noise(4, 3000))),
+            ("fresh.txt", &noise(5, 9000)),
+            ("fresh2.txt", &noise(5, 9000)),
+            ("here.txt", b"stays"),
+            ("new/name.dat", b"moved as it is"),
+            ("quiet.txt", &replaced(&long[7..], 2000, b"?")),
+            ("seen.dat", b"copied"),
+            ("seen2.dat", b"copied"),
+            ("wild.txt", &replaced(&text(3, 900), 1000, &noise(6, 5000))),
+        ],
+    );
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "b", &[]).expect(0, &[]);
+    let told = Told::of(&press, "1", "2");
+    assert_eq!((told.whole["way"].as_str(), told.number("download_bytes")), (Some("pack"), pack_bytes(&press)));
+    assert_eq!((told.number("unchanged"), &told.whole["removed"]), (2, &serde_json::json!(["gone.txt"])));
+    assert_eq!(told.how("new/name.dat"), ("moved", Some("old/name.dat")));
+    assert_eq!(told.how("seen2.dat"), ("copied", Some("seen.dat")));
+    assert_eq!(told.how("fresh2.txt"), ("twin", Some("fresh.txt")));
+    assert_eq!(told.how("big.bin"), ("patched", Some("big.bin")));
+    assert_eq!(told.how("wild.txt"), ("patched", Some("wild.txt")));
+    assert!((3000..4000).contains(&told.bytes("big.bin")), "{}", told.bytes("big.bin"));
+    // These share a patch; what is new in each cannot be compressed.
+    for (path, new) in [("wild.txt", 5000), ("fresh.txt", 9000)] {
+        assert!((new..new + 400).contains(&told.bytes(path)), "{path}: {}", told.bytes(path));
+    }
+    assert!(told.bytes("app.cfg") < 100 && told.bytes("quiet.txt") < 100, "one letter costs next to nothing");
+    assert_eq!((told.bytes("new/name.dat"), told.bytes("seen2.dat"), told.bytes("fresh2.txt")), (0, 0, 0));
+}
+
+#[test]
+fn small_executables_and_archives_that_share_a_patch_are_told_apart() {
+    let press = Press::new();
+    let fixture = |name: &str| {
+        fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/archives").join(name)).expect("a fixture")
+    };
+    let mut dice = Dice::new(1);
+    let program = Program::random(&mut dice, 200, 50);
+    let edited = program.edited(&mut dice, 40);
+    let linked = |program: &Program| link(program, Format::Elf(Machine::X86_64)).bytes;
+    let (one, two) = (linked(&program), linked(&edited));
+    let appended = [&one[..], &noise(8, 4000)].concat();
+    press.files(
+        "a",
+        &[("x/a.so", &one), ("x/b.so", &one[..]), ("z/a.zip", &fixture("old.zip")), ("z/b.zip", &fixture("old.zip"))],
+    );
+    let changed = [&fixture("new.zip")[..], &noise(9, 3000)].concat();
+    press.files(
+        "b",
+        &[("x/a.so", &appended), ("x/b.so", &two), ("z/a.zip", &changed), ("z/b.zip", &fixture("new.zip"))],
+    );
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "b", &[]).expect(0, &[]);
+    let told = Told::of(&press, "1", "2");
+    assert_eq!(told.number("download_bytes"), pack_bytes(&press));
+    for (path, new) in [("x/a.so", 4000), ("z/a.zip", 3000)] {
+        assert!(told.bytes(path) >= new, "{path}: {}", told.bytes(path));
+    }
+    eprintln!("{:#?}", told.parts.values().map(|p| p.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_could_be_smaller_is_told() {
+    let press = Press::new();
+    let zip = |seed| [b"PK\x03\x04", &noise(seed, 60_000)[..]].concat();
+    press.files("a", &[("assets.zip", &zip(1)), ("secret.dat", &noise(2, 50_000)), ("ok.txt", &text(1, 500))]);
+    press.files("b", &[("assets.zip", &zip(3)), ("secret.dat", &noise(4, 50_000)), ("ok.txt", &text(1, 501))]);
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "b", &["--bases", "0"]).expect(0, &[]);
+    let told = Told::of(&press, "1", "2");
+    assert_eq!(told.whole["way"], "objects");
+    assert_eq!((told.advice("assets.zip"), told.advice("secret.dat")), (Some("compressed"), Some("dense")));
+    assert_eq!(told.advice("ok.txt"), None);
+    let said = press.run(&["explain", "1", "2", "--site", "site", "--platform", LINUX]).expect(0, &[]);
+    assert!(said.out.contains("smaller: assets.zip is a zip archive: store it uncompressed"), "{}", said.out);
+    assert!(said.out.contains("objects, no pack leads there") && said.out.contains("(directory)"), "{}", said.out);
+}
+
+#[test]
+fn builds_that_are_not_there_are_named() {
+    let press = Press::new();
+    press.files("a", &[("app", b"1")]);
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "a", &[]).expect(0, &[]);
+    press.run(&["explain", "1", "3", "--site", "site"]).expect(5, &["build 3"]);
+    press.run(&["explain", "1", "2", "--site", "site", "--platform", "plan9"]).expect(5, &["build 1", "plan9"]);
+    let said = press.run(&["explain", "1", "2", "--site", "site"]).expect(0, &[]);
+    assert!(said.out.contains("holds the same"), "{}", said.out);
+}
