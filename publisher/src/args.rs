@@ -10,7 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, explain, init, keygen, promote, refresh, revert, root, serve, steer, verify,
+    build_release, check_remote, configure, explain, init, keygen, page, promote, refresh, revert, root, serve, steer,
+    verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -77,10 +78,14 @@ pub(crate) enum Command {
     Refresh(refresh::Args),
     /// Say what an update from one build to another consists of, file by file, and what would make it smaller.
     Explain(explain::Args),
+    /// Write the report of a site for people, index.html; every command that changes a channel does so, too.
+    Page(page::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
     Verify(verify::Args),
+    /// Print the configuration of a server, or of a service, that hands out a site.
+    Configure(configure::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
 }

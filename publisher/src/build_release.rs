@@ -34,6 +34,7 @@ use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
 use crate::packs::UnitCache;
 use crate::packs::{Budget, PackOptions};
+use crate::proof::record::Proofs;
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
 use crate::rollout::Curve;
@@ -159,6 +160,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
     writer.barrier()?;
     if request.prove {
         drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;
+        Proofs::keep(&writer, drafts.iter().map(Draft::proved).collect())?;
     }
     inputs.iter().try_for_each(|input| input.scanned.recheck())?;
     for draft in drafts.iter().filter(|d| !d.summary.reused) {

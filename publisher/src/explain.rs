@@ -133,7 +133,7 @@ pub struct Part {
     pub download_bytes: u64,
     /// Whether `download_bytes` is an estimate, since a shared patch does not say all.
     pub is_estimate: bool,
-    /// Whether the base release has a file at this path.
+    /// Whether the base release has a file at this path, which the pack could make use of.
     pub replaces: bool,
     /// What would make it smaller.
     pub advice: Option<Advice>,
@@ -333,7 +333,7 @@ pub fn by_objects(
     let mut fetched: BTreeMap<Blake3, usize> = BTreeMap::new();
     for row in differing_rows(base, target) {
         let (new, old) = (&target.rows()[row], base.find(&target.rows()[row].path));
-        let mut part = Part::of(base, target, row);
+        let mut part = Part { replaces: false, ..Part::of(base, target, row) };
         match here.get(&new.digest.blake3).map(|old| &base.rows()[*old]) {
             _ if !new.is_file() => {}
             _ if old.is_some_and(|(_, old)| old.digest == new.digest && old.is_file()) => part.how = How::Mode,

@@ -17,12 +17,11 @@ use std::time::Duration;
 use request::{Method, RangeReply, Request, RequestError};
 
 use crate::error::Class;
+use crate::kinds;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 256;
 const DRAIN_BYTES_MAX: u64 = 256 << 10;
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-const MUTABLE: &str = "no-cache";
 
 /// Why a site cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +190,7 @@ fn answer(root: &Path, request: &Request) -> Reply {
         return Reply::empty(500);
     }
     let mut headers = vec![
-        ("Content-Type", content_type(name).to_owned()),
+        ("Content-Type", kinds::of(name).content_type.to_owned()),
         ("Cache-Control", cache_control(name).to_owned()),
         ("Accept-Ranges", "bytes".to_owned()),
         ("X-Content-Type-Options", "nosniff".to_owned()),
@@ -210,20 +209,7 @@ fn locate(root: &Path, name: &str) -> Option<PathBuf> {
 
 /// What a cache may do with the file `name` of a site.
 pub fn cache_control(name: &str) -> &'static str {
-    let immutable = ["root/", "releases/", "objects/", "packs/"];
-    if immutable.iter().any(|prefix| name.starts_with(prefix)) { IMMUTABLE } else { MUTABLE }
-}
-
-fn content_type(name: &str) -> &'static str {
-    let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
-    match suffix {
-        "html" => "text/html; charset=utf-8",
-        "csv" => "text/csv; charset=utf-8",
-        "md" => "text/markdown; charset=utf-8",
-        "head" | "root" => "text/plain; charset=utf-8",
-        _ if name.ends_with("/release") => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
-    }
+    kinds::of(name).cache_control
 }
 
 #[cfg(test)]

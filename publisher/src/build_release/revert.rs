@@ -28,6 +28,7 @@ use crate::head::edits::{self, Shares};
 use crate::head::{Mover, Terms, row};
 use crate::packs::{Budget, UnitCache};
 use crate::promote::require_complete;
+use crate::proof::record::Proofs;
 use crate::report::{ChannelSummary, PackFate, PackSummary, PlatformSummary, Summary};
 use crate::scan::Scanned;
 use crate::scratch::Scratch;
@@ -123,6 +124,9 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
             job.prove(&mut draft)?;
         }
         drafts.push(draft);
+    }
+    if base.prove {
+        Proofs::keep(&writer, drafts.iter().map(Draft::proved).collect())?;
     }
     for draft in drafts.iter().filter(|d| !d.summary.reused) {
         writer.put(&layout::release(build, &draft.summary.platform), &draft.loaded.release.bytes)?;

@@ -117,6 +117,7 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
+    super::write_page(&request.site, term);
     term.result(summary.to_table().trim_end(), &event(&summary));
     Ok(ExitCode::SUCCESS)
 }

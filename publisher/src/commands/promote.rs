@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         shares: Shares { curve: curve.as_ref(), change: args.rollout.is_some() },
     };
     let moved = promote::run(&request, Arc::new(term.clone()))?;
+    super::write_page(config.site()?, term);
     let verb = if moved.changed { "offers" } else { "offered before" };
     let platforms = moved.platforms.join(", ");
     let text =

@@ -65,6 +65,7 @@ fn steer(config: &Config, scope: &str, action: Action, said: &str, term: &Term) 
     let keys = config.key_sources(term.ask())?;
     let access = access(config, &keys, super::now()?)?;
     let published = channel::run(&access, config.channel()?, scope, action, Arc::new(term.clone()))?;
+    super::write_page(access.site, term);
     let (head, changed) = (&published.head, published.changed);
     let platforms = if scope == EVERY_PLATFORM { "all platforms" } else { scope };
     let before = if changed { "" } else { ", as before" };
