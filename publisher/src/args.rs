@@ -10,8 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, configure, explain, init, keygen, page, promote, refresh, revert, root, serve, steer,
-    verify,
+    build_release, check_remote, configure, cost, explain, init, keygen, page, promote, refresh, revert, root, serve,
+    steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Print the configuration of a server, or of a service, that hands out a site.
     Configure(configure::Args),
+    /// Work out what a fleet of clients costs a month: requests, bytes, money, peaks; beside full downloads.
+    Cost(cost::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
 }

@@ -3,6 +3,7 @@
 pub(crate) mod build_release;
 pub(crate) mod check_remote;
 pub(crate) mod configure;
+pub(crate) mod cost;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod keygen;
@@ -49,6 +50,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Configure(args) => configure::run(args, term),
+        Command::Cost(args) => cost::run(args, term),
         Command::Serve(args) => serve::run(args, term),
     }
 }

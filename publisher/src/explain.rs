@@ -156,6 +156,8 @@ pub struct Explanation {
     pub download_bytes: u64,
     /// What no single file takes: the header of a pack; manifest and index where it goes by objects.
     pub directory_bytes: u64,
+    /// Objects that are fetched.
+    pub objects: u64,
     /// Bytes of a full download: all objects of the target release.
     pub full_bytes: u64,
     /// What differs, the largest download first, then by path.
@@ -198,6 +200,7 @@ pub fn explain(site: &Site, trust: &Trust, platform: &str, base: u64, target: u6
         way: parts.way,
         download_bytes: parts.directory_bytes + parts.parts.iter().map(|part| part.download_bytes).sum::<u64>(),
         directory_bytes: parts.directory_bytes,
+        objects: parts.objects,
         full_bytes: target.index.stored_bytes(),
         unchanged: unchanged.saturating_sub(changed),
         removed: removed(&base.manifest, &target.manifest, &parts.parts),
@@ -210,13 +213,14 @@ pub fn explain(site: &Site, trust: &Trust, platform: &str, base: u64, target: u6
 pub struct Parts {
     way: Way,
     directory_bytes: u64,
+    objects: u64,
     /// In the order of the target manifest.
     parts: Vec<Part>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { way: Way::Same, directory_bytes: 0, parts: Vec::new() }
+        Self { way: Way::Same, directory_bytes: 0, objects: 0, parts: Vec::new() }
     }
 }
 
@@ -296,7 +300,12 @@ pub fn by_pack(base: &Manifest, header: &PackHeader, rebuilt: &Rebuilt, shares: 
         part
     };
     let changed = differing_rows(base, target);
-    Parts { way: Way::Pack, directory_bytes: header.header_bytes(), parts: changed.into_iter().map(part).collect() }
+    Parts {
+        way: Way::Pack,
+        directory_bytes: header.header_bytes(),
+        objects: 0,
+        parts: changed.into_iter().map(part).collect(),
+    }
 }
 
 /// What a file of a unit is made from: the old file at its path, or that of a unit with one; none is named where many serve.
@@ -361,11 +370,13 @@ pub fn by_objects(
             weights.entry(piece.object).or_default().push((number, piece.length));
         }
     }
+    let mut objects = 0;
     for (object, users) in weights {
         let object = &index.objects()[object];
         if reusable.contains(&object.blake3) {
             continue;
         }
+        objects += 1;
         let lengths: Vec<u64> = users.iter().map(|user| user.1).collect();
         let mut shares = vec![0; users.len()];
         divide(object.length, &lengths, &[], &mut shares);
@@ -374,7 +385,8 @@ pub fn by_objects(
             parts[*number].is_estimate |= users.len() > 1;
         }
     }
-    Parts { way: Way::Objects, directory_bytes: release.manifest.length + release.objects.length, parts }
+    let directory_bytes = release.manifest.length + release.objects.length;
+    Parts { way: Way::Objects, directory_bytes, objects, parts }
 }
 
 /// Objects that lie whole in one large old file: clients take them from there.

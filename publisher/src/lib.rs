@@ -17,6 +17,7 @@ pub mod build_release;
 pub mod channel;
 pub mod config;
 pub mod configure;
+pub mod cost;
 pub mod diff;
 pub mod error;
 pub mod explain;

@@ -54,8 +54,7 @@ pub struct Advice {
 
 /// Indexes of the parts that take enough to be looked at.
 pub fn worth_a_look(parts: &[Part]) -> Vec<usize> {
-    let worth = |part: &Part| part.download_bytes >= WORTH_BYTES && part.download_bytes.saturating_mul(4) >= part.size;
-    // What takes less than a fourth of its size is patched well, whatever it is.
+    let worth = |part: &Part| part.download_bytes >= WORTH_BYTES && takes_much(part);
     let large = (0..parts.len()).filter(|index| worth(&parts[*index]));
     large.take(LOOKED_AT_MAX).collect()
 }
@@ -144,10 +143,15 @@ pub fn advise(part: &Part, facts: &Facts) -> Option<Advice> {
     }
 }
 
+/// What takes less than a fourth of its size is patched well, whatever it is.
+fn takes_much(part: &Part) -> bool {
+    part.download_bytes.saturating_mul(4) >= part.size
+}
+
 /// Whether the change takes most of what the file in full would.
 fn takes_most(part: &Part, facts: &Facts) -> bool {
     let full = part.size.saturating_mul(facts.packed_percent.unwrap_or(100).min(100)) / 100;
-    part.download_bytes.saturating_mul(100) >= full.saturating_mul(REWRITTEN_PERCENT)
+    takes_much(part) && part.download_bytes.saturating_mul(100) >= full.saturating_mul(REWRITTEN_PERCENT)
 }
 
 fn rewritten(part: &Part) -> String {

@@ -273,10 +273,12 @@ pub fn divide(bytes: u64, weights: &[u64], otherwise: &[u64], shares: &mut [u64]
         (0, all) => (otherwise, all),
         (all, _) => (weights, all),
     };
+    // So that products fit; the last weight reaches `all` all the same.
+    let shift = (128 - all.leading_zeros()).saturating_sub(64);
     let (mut weight_sum, mut given) = (0u128, 0u64);
     for (weight, share) in weights.iter().zip(shares) {
         weight_sum += u128::from(*weight);
-        let reached = (u128::from(bytes) * weight_sum / all) as u64;
+        let reached = (u128::from(bytes) * (weight_sum >> shift) / (all >> shift)) as u64;
         *share += reached - given;
         given = reached;
     }

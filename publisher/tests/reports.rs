@@ -1,4 +1,4 @@
-//! `publisher explain`: every byte of an update is some file's, and what could be smaller is told.
+//! What the publisher tells people of a site: `explain`, `page`, `cost`, `configure`. Every byte of an update is some file's.
 
 #[path = "support/linker/mod.rs"]
 mod linker;
@@ -181,4 +181,113 @@ fn builds_that_are_not_there_are_named() {
     press.run(&["explain", "1", "2", "--site", "site", "--platform", "plan9"]).expect(5, &["build 1", "plan9"]);
     let said = press.run(&["explain", "1", "2", "--site", "site"]).expect(0, &[]);
     assert!(said.out.contains("holds the same"), "{}", said.out);
+}
+
+#[test]
+fn the_page_follows_every_change_and_is_the_same_for_the_same_site() {
+    let press = Press::new();
+    press.files("a", &[("app", &noise(1, 40_000)), ("<b>&\"'.txt", b"1")]);
+    press.files("b", &[("app", &replaced(&noise(1, 40_000), 9, b"!")), ("<b>&\"'.txt", b"2")]);
+    press.release(1, "a", &["--version", "<i>1"]).expect(0, &[]);
+    let page = || String::from_utf8(press.site()["index.html"].clone()).expect("UTF-8");
+    let first = page();
+    assert!(first.contains("&lt;i&gt;1") && !first.contains("<i>1"));
+    press.release(2, "b", &["--rollout", "1%, 100% after 3d"]).expect(0, &[]);
+    let second = page();
+    assert!(second.contains("install; from 1") && second.contains("data-curve=\"0:10 259200:1000\""));
+    assert!(second.contains("&lt;b&gt;&amp;&quot;&#39;.txt") && !second.contains("<b>"), "names are escaped");
+    press.verify();
+    let head = ["--site", "site", "--channel", "stable", "--keys", "keys"];
+    press.run(&[&["halt"][..], &head[..]].concat()).expect(0, &[]);
+    assert!(page().contains("nobody: halted"));
+    press.run(&[&["resume"][..], &head[..]].concat()).expect(0, &[]);
+    assert!(!page().contains("halted"));
+    press.run(&["page", "--site", "site", "--out", "again.html"]).expect(0, &[]);
+    assert_eq!(fs::read_to_string(press.path("again.html")).expect("written"), page());
+    fs::remove_file(press.path("site/index.html")).expect("removed");
+    let said = press.run(&["page", "--site", "site"]).expect(0, &[]);
+    assert!(said.out.contains("wrote site"), "{}", said.out);
+    let said = press.run(&["page", "--site", "site"]).expect(0, &[]);
+    assert!(said.out.contains("is as it was"), "{}", said.out);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_stops_no_release() {
+    let press = Press::new();
+    press.files("a", &[("app", b"1")]);
+    fs::create_dir_all(press.path("site/index.html/in the way")).expect("made");
+    press.release(1, "a", &[]).expect(0, &["index.html", "`publisher page` writes it"]);
+    press.run(&["page", "--site", "site"]).expect(6, &["index.html"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_on_the_page_and_keeps_nothing_else_from_it() {
+    let press = Press::new();
+    press.files("a", &[("app", b"1")]);
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "a", &[]).expect(0, &[]);
+    fs::write(press.path(&format!("site/releases/1/{LINUX}/release")), b"x\n").expect("written");
+    fs::write(press.path("site/channels/stable.head"), b"x\n").expect("written");
+    press.run(&["page", "--site", "site"]).expect(0, &[]);
+    let page = String::from_utf8(press.site()["index.html"].clone()).expect("UTF-8");
+    assert!(page.contains("Could not be read") && page.contains(">2.0<") && page.contains("stable.head"), "{page}");
+}
+
+#[test]
+fn a_cost_sheet_adds_up_from_the_files_of_the_site() {
+    let press = Press::new();
+    press.files("a", &[("app", &noise(1, 40_000))]);
+    press.files("b", &[("app", &replaced(&noise(1, 40_000), 9, b"!"))]);
+    press.release(1, "a", &[]).expect(0, &[]);
+    press.release(2, "b", &[]).expect(0, &[]);
+    let fleet = "clients = 1000\nreleases_per_month = 2\nbehind_percent = [90]\nstart_window_minutes = 0\n\
+                 prices = { per_gb = 1000.0, per_10000_requests = 1.0 }\n";
+    fs::write(press.path("fleet.toml"), fleet).expect("written");
+    let said = press.run(&["--json", "cost", "--site", "site", "--fleet", "fleet.toml"]).expect(0, &[]);
+    let told: Value = serde_json::from_str(said.out.trim()).expect("JSON");
+    let site = press.site();
+    let length = |name: &str| site[name].len() as u64;
+    let of = |file: &str| length(&format!("releases/2/{LINUX}/{file}"));
+    let objects: u64 = of_release(&press, 2);
+    let full = of("release") + of("manifest.csv") + of("objects.csv") + objects;
+    let update = of("release") + pack_bytes(&press);
+    assert_eq!(told["checks"]["bytes"], 1000 * 4 * 30 * length("channels/stable.head"));
+    assert_eq!(told["checks"]["requests"], 120_000);
+    assert_eq!(told["updates"]["bytes"], 1800 * update + 200 * full);
+    assert_eq!(
+        told["full_updates"],
+        serde_json::json!({
+            "requests": 2000, "bytes": 2000 * full, "money": 2000.0 * full as f64 / 1e9 * 1000.0 + 0.2,
+        })
+    );
+    assert_eq!(told["rate"]["without_jitter"]["last_day"].as_f64(), Some(1000.0 / 60.0));
+    assert!(told["rate"]["with_jitter"]["last_day"].as_f64() < Some(1.0));
+    let said = press.run(&["cost", "--site", "site", "--fleet", "fleet.toml"]).expect(0, &[]);
+    assert!(said.out.contains("updates as full downloads") && said.out.contains("jitter"), "{}", said.out);
+    fs::write(press.path("fleet.toml"), fleet.replace("[90]", "[101]")).expect("written");
+    press
+        .run(&["cost", "--site", "site", "--fleet", "fleet.toml"])
+        .expect(2, &["behind_percent", "together at most 100"]);
+}
+
+/// Bytes of the objects that the release of `build` names.
+fn of_release(press: &Press, build: u64) -> u64 {
+    let index =
+        String::from_utf8(press.site()[&format!("releases/{build}/{LINUX}/objects.csv")].clone()).expect("UTF-8");
+    let lengths = index.lines().filter_map(|line| line.strip_prefix("object,")?.split(',').nth(1)?.parse::<u64>().ok());
+    lengths.sum()
+}
+
+#[test]
+fn configuration_is_printed_for_every_server_and_takes_no_strange_signs() {
+    let press = Press::empty();
+    for server in ["nginx", "caddy", "apache", "s3-cloudfront", "cloudflare", "github-pages"] {
+        let said = press.run(&["configure", server, "--host", "get.example.org", "--path", "/app/"]).expect(0, &[]);
+        assert!(said.out.len() > 500, "{server}");
+        let json = press.run(&["--json", "configure", server, "--host", "get.example.org", "--path", "/app/"]);
+        let told: Value = serde_json::from_str(json.expect(0, &[]).out.trim()).expect("JSON");
+        assert_eq!(told["text"].as_str().expect("a text").trim_end(), said.out.trim_end());
+    }
+    press.run(&["configure", "nginx", "--root", "/srv/$x"]).expect(2, &["--root", "expected a directory"]);
+    press.run(&["configure", "iis"]).expect(2, &["iis"]);
 }
