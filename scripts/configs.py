@@ -114,6 +114,8 @@ def make_site(scratch):
         (tree / "words.txt").write_text("a lamp, a wick, a flame\n" * (400 + build))
         flags = ["--channel", lab.CHANNEL, "--build", build, "--version", f"{build}.0", "--notes", f"en={notes}"]
         run(publisher, "build-release", *common, *flags, "--platform", f"{PLATFORM}={tree}")
+        if build == 1:
+            shutil.copy(site / "channels" / f"{lab.CHANNEL}.head", scratch / "first.head")
     return site
 
 
@@ -152,7 +154,7 @@ def check_others(port, path, checks):
     for name in missing + hidden:
         answer, body = get(port, path + name)
         kept = answer.headers["Cache-Control"] or ""
-        checks(f"{name} is not there", answer.status in (403, 404) if name in hidden else answer.status == 404, answer.status)
+        checks(f"{name} is not there", answer.status in (400, 403, 404) if name in hidden else answer.status == 404, answer.status)
         checks(f"{name}: that it is not there is not kept", "max-age" not in kept and "immutable" not in kept, kept)
 
 
@@ -181,7 +183,6 @@ def main():
         # A server that root starts as somebody else has to get in.
         scratch.chmod(0o755)
         site = make_site(scratch)
-        keep_first_head(site, scratch)
         port = free_port()
         with running([TARGET / "publisher", "serve", "--site", site, "--listen", f"127.0.0.1:{port}", "--quiet"], port) as truth:
             for name in wanted:
@@ -195,16 +196,6 @@ def main():
                         check_client(site, server, path, place, checks)
     print(f"configs: {', '.join(wanted)}: {checks.passed} passed, {checks.failed} failed")
     sys.exit(bool(checks.failed))
-
-
-def keep_first_head(site, scratch):
-    """The head of build 1, signed on a copy of the site that never saw build 2."""
-    copy = scratch / "copy"
-    shutil.copytree(site, copy)
-    (copy / "channels" / f"{lab.CHANNEL}.head").unlink()
-    words = ["promote", "--site", copy, "--app", lab.APP, "--keys", scratch / "keys", "--channel", lab.CHANNEL, "--build", 1]
-    run(TARGET / "publisher", *words)
-    shutil.copy(copy / "channels" / f"{lab.CHANNEL}.head", scratch / "first.head")
 
 
 if __name__ == "__main__":

@@ -31,23 +31,8 @@ TTL_S = 3
 DONE, NOTHING_TO_DO, NETWORK = 0, 3, 4
 
 # Deaf to Cache-Control on both sides; ranges are cut into slices, each cached on its own.
-SLICES = """{user}daemon off;
-worker_processes 1;
-pid {scratch}/nginx.pid;
-events {{ worker_connections 256; }}
-http {{
-  default_type application/octet-stream;
-  log_format lab "$uri\\t$status\\t$body_bytes_sent\\t$http_range\\t$connection";
-  access_log {scratch}/access.log lab;
-  client_body_temp_path {scratch}/body;
-  proxy_temp_path {scratch}/proxy;
-  fastcgi_temp_path {scratch}/fastcgi;
-  uwsgi_temp_path {scratch}/uwsgi;
-  scgi_temp_path {scratch}/scgi;
-  proxy_cache_path {scratch}/cache keys_zone=edge:1m;
-  server {{
-    listen {address}:{port};
-    location / {{
+SLICES = lab.nginx_config(
+    """    location / {{
       proxy_pass {root};
       slice 64k;
       proxy_cache edge;
@@ -56,9 +41,9 @@ http {{
       proxy_ignore_headers Cache-Control Expires;
       proxy_cache_valid 200 206 404 {ttl_s}s;
     }}
-  }}
-}}
-"""
+""",
+    http="  proxy_cache_path {scratch}/cache keys_zone=edge:1m;\n",
+)
 
 VCL = """vcl 4.1;
 backend default {{ .host = "127.0.0.1"; .port = "{port}"; }}

@@ -254,6 +254,17 @@ def life(consumer, world, tree, checks):
     expect(checks, "there is nothing more to do", consumer.run(world, tree), OK, "nothing to do: up_to_date")
 
 
+def launching(consumer, world, tree, checks):
+    """The library's own launcher, from another language: it asks, updates, and counts the start."""
+    world.server.directory = world.sites[0]
+    consumer.run(world, tree)
+    world.server.directory = world.sites[1]
+    done = consumer.run(world, tree, "launch")
+    expect(checks, "one call updates and says what is next", done, OK, "asked for build 2", "run build 2, start 1 on probation")
+    checks("the tree is the second build", not difference(world.builds[1], tree, consumer))
+    expect(checks, "and asks no more", consumer.run(world, tree, "launch"), OK, "run build 2, start 0 on probation")
+
+
 def difference(build, tree, consumer):
     lines = lab.tree_difference(build, tree)
     return [line for line in lines if consumer.has_modes or not line.startswith("executable bit")]
@@ -281,7 +292,10 @@ def main():
         for name in wanted:
             checks.consumer = name
             try:
-                life(CONSUMERS[name](built, scratch), world, scratch / f"tree-{name}", checks)
+                consumer = CONSUMERS[name](built, scratch)
+                life(consumer, world, scratch / f"tree-{name}", checks)
+                if name == "python":
+                    launching(consumer, world, scratch / "tree-launched", checks)
             except (lab.LabError, FileNotFoundError, AssertionError) as error:
                 checks("it is built and run", False, str(error))
     finally:

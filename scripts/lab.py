@@ -219,28 +219,34 @@ class Nginx:
         self.close()
 
 
-CONFIG = """{user}daemon off;
+def nginx_config(server, http="", connections=256):
+    """A template for `Nginx`: what stands in the `server` block, and what beside it; `{` and `}` of nginx doubled."""
+    return f"""{{user}}daemon off;
 worker_processes 1;
-pid {scratch}/nginx.pid;
-events {{ worker_connections 256; }}
-http {{
+pid {{scratch}}/nginx.pid;
+events {{{{ worker_connections {connections}; }}}}
+http {{{{
   default_type application/octet-stream;
   sendfile on;
   log_format lab "$uri\\t$status\\t$body_bytes_sent\\t$http_range\\t$connection";
-  access_log {scratch}/access.log lab;
-  client_body_temp_path {scratch}/body;
-  proxy_temp_path {scratch}/proxy;
-  fastcgi_temp_path {scratch}/fastcgi;
-  uwsgi_temp_path {scratch}/uwsgi;
-  scgi_temp_path {scratch}/scgi;
-  server {{
-    listen {address}:{port};
-    root {root};
+  access_log {{scratch}}/access.log lab;
+  client_body_temp_path {{scratch}}/body;
+  proxy_temp_path {{scratch}}/proxy;
+  fastcgi_temp_path {{scratch}}/fastcgi;
+  uwsgi_temp_path {{scratch}}/uwsgi;
+  scgi_temp_path {{scratch}}/scgi;
+{http}  server {{{{
+    listen {{address}}:{{port}} backlog=4096;
+{server}  }}}}
+}}}}
+"""
+
+
+ORIGIN = """    root {root};
     location /channels/ {{ add_header Cache-Control "no-cache"; }}
     location / {{ add_header Cache-Control "public, max-age=31536000, immutable"; }}
-  }}
-}}
 """
+CONFIG = nginx_config(ORIGIN)
 
 
 def worker_user():

@@ -249,7 +249,8 @@ def main():
     parser.add_argument("--record", action="store_true", help="keep the picture in docs/images/")
     parser.add_argument("--keep", type=pathlib.Path, help="keep the page here")
     args = parser.parse_args()
-    run(os.environ.get("CARGO", "cargo"), "build", "--quiet", "--locked", "-p", "lamplighter-publisher", "--bins")
+    cargo = os.environ.get("CARGO", "cargo")
+    run(cargo, "build", "--quiet", "--locked", "-p", "lamplighter-publisher", "-p", "lamplighter-client", "--bins")
     with tempfile.TemporaryDirectory(prefix="lamplighter-page-") as directory:
         scratch = pathlib.Path(directory)
         site = make_site(scratch)

@@ -285,7 +285,9 @@ impl TreeLock {
 }
 
 /// `.lamplighter` in the tree, but beside a macOS bundle.
-fn usual_state_dir(root: &Path) -> PathBuf {
+///
+/// It depends on the name alone, so it may be asked of a tree that does not exist yet.
+pub fn usual_state_dir(root: &Path) -> PathBuf {
     match (root.extension(), root.file_name()) {
         (Some(extension), Some(name)) if extension.eq_ignore_ascii_case("app") => {
             let mut beside = std::ffi::OsString::from(".");

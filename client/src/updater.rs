@@ -7,6 +7,7 @@ mod back;
 mod hand_over;
 mod look;
 mod outcome;
+mod preinstalled;
 mod session;
 mod staged;
 
@@ -38,6 +39,7 @@ pub(crate) use hand_over::HANDOVER;
 pub use hand_over::{FAILED_UPDATE_VARIABLE, HandedOver, SELF_TEST};
 pub use look::Look;
 pub use outcome::{Adopted, CheckOutcome, Damage, Outcome, Status, Verified};
+pub use preinstalled::state_files;
 use staged::update_order;
 pub use staged::{Prepared, StageOutcome};
 

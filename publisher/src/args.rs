@@ -10,8 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, check_remote, configure, cost, explain, init, keygen, page, promote, refresh, revert, root, serve,
-    steer, verify,
+    build_release, bundle, check_remote, configure, cost, explain, finish, init, keygen, page, promote, prune, refresh,
+    revert, root, serve, steer, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     BuildRelease(Box<build_release::Args>),
     /// Move a channel to a build that is in the site already, or change its rollout.
     Promote(promote::Args),
+    /// Move a channel to a build that the jobs of a matrix have signed, each its platform's; to all of them or to none.
+    Finish(finish::Args),
     /// Offer nothing on a channel, or on one platform of it, until it is resumed.
     Halt(steer::HaltArgs),
     /// Offer again what was halted.
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Write the report of a site for people, index.html; every command that changes a channel does so, too.
     Page(page::Args),
+    /// Write a release as an archive for a download page, or as the folder an installer is made from.
+    Bundle(bundle::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
@@ -88,6 +92,8 @@ pub(crate) enum Command {
     Configure(configure::Args),
     /// Work out what a fleet of clients costs a month: requests, bytes, money, peaks; beside full downloads.
     Cost(cost::Args),
+    /// Remove old releases from a site, and with them what only they need; first it is only shown what would go.
+    Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
 }

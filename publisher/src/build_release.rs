@@ -14,9 +14,11 @@
 //! signed document is no release, and what lies there is written anew.
 
 mod notes;
+mod packing;
 pub(crate) mod prior;
 mod release;
 pub mod revert;
+pub mod shard;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,13 +29,13 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::notes::NotesSection;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::VerifiedRelease;
+use tempfile::TempDir;
 
 use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
-use crate::packs::UnitCache;
-use crate::packs::{Budget, PackOptions};
+use crate::packs::{Budget, KeptPatches, KeptUse, PackOptions, UnitCache};
 use crate::proof::record::Proofs;
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
@@ -43,7 +45,10 @@ use crate::scratch::Scratch;
 use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
+pub use packing::PackBudget;
+use packing::Remaining;
 use release::{Draft, DraftBase};
+use shard::Shard;
 
 /// What is to be published.
 #[derive(Debug, Clone)]
@@ -70,12 +75,42 @@ pub struct Request {
     pub mirrors: Option<Vec<String>>,
     pub notes: BTreeMap<String, PathBuf>,
     pub keys: KeySources,
+    /// What packs may take.
+    pub budget: PackBudget,
+    /// A directory of patches of earlier runs, and the bytes it may take.
+    pub patch_cache: Option<(PathBuf, u64)>,
+    pub mode: Mode,
     /// Where trees are rebuilt; the site's own volume where it is not said.
     pub scratch: Option<PathBuf>,
     /// Whether every way is tried before the release appears.
     pub prove: bool,
     /// The time of the run.
     pub time: Time,
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All the way.
+    Publish,
+    /// It writes nothing, signs nothing, and needs no keys.
+    DryRun,
+    /// It makes one share of the packs, and needs no keys.
+    Shard(Shard),
+    /// All the way, with the packs that shards have made.
+    Collect,
+}
+
+impl Mode {
+    /// Whether releases are signed.
+    fn signs(self) -> bool {
+        matches!(self, Mode::Publish | Mode::Collect)
+    }
+
+    /// Whether packs of shards are looked for.
+    fn collects(self) -> bool {
+        self == Mode::Collect
+    }
 }
 
 impl Request {
@@ -118,6 +153,9 @@ impl Request {
             mirrors: config.mirrors()?.map(<[String]>::to_vec),
             notes: BTreeMap::new(),
             keys: config.key_sources(None)?,
+            budget: PackBudget { time: config.budget_time()?, bytes: config.budget_bytes },
+            patch_cache: config.patch_cache()?.map(|(dir, limit)| (dir.to_owned(), limit)),
+            mode: Mode::Publish,
             scratch: config.scratch.clone(),
             prove,
             time,
@@ -135,7 +173,11 @@ pub fn run(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
 }
 
 fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
-    let writer = SiteWriter::lock(&request.site, watch.clone())?;
+    let aside = (request.mode == Mode::DryRun).then(|| aside(request)).transpose()?;
+    let writer = match &aside {
+        Some(dir) => SiteWriter::pretending(&request.site, dir.path(), watch.clone())?,
+        None => SiteWriter::lock(&request.site, watch.clone())?,
+    };
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
     let notes = notes::read(&request.notes, request.build, &request.version)?;
@@ -149,33 +191,82 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
         notes: &notes,
         scratch,
         watch: watch.clone(),
-        cache: UnitCache::new(Budget::new(request.jobs, request.memory_bytes)),
+        cache: unit_cache(request)?,
+        budget: Remaining::new(request.budget, inputs.len()),
     };
+    let mut summary = match request.mode {
+        Mode::Shard(shard) => job.shard(&inputs, shard)?,
+        Mode::Publish | Mode::Collect | Mode::DryRun => job.release(&inputs)?,
+    };
+    summary.patch_cache = trim(&job.cache, &*watch);
+    Ok(summary)
+}
 
-    let mut drafts: Vec<Draft> = Vec::new();
-    for input in &inputs {
-        let draft = job.draft(input, &drafts)?;
-        drafts.push(draft);
+/// A directory outside of the site, for what is under way in a run that writes nothing into it.
+fn aside(request: &Request) -> Result<TempDir, Error> {
+    let dir = request.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let made = tempfile::Builder::new().prefix("publisher-").tempdir_in(&dir);
+    made.map_err(|source| SiteError::Write { name: dir.display().to_string(), source }.into())
+}
+
+/// Patches of this run, and of earlier ones where they are kept.
+fn unit_cache(request: &Request) -> Result<UnitCache, Error> {
+    let open = |(dir, limit): &(PathBuf, u64)| {
+        KeptPatches::open(dir, *limit).map_err(|source| Error::PatchCache { dir: dir.clone(), source })
+    };
+    let kept = request.patch_cache.as_ref().map(open).transpose()?;
+    Ok(UnitCache::new(Budget::new(request.jobs, request.memory_bytes)).with_kept(kept))
+}
+
+/// Brings the directory of kept patches back to its size, and says what it was good for.
+fn trim(cache: &UnitCache, watch: &dyn Watch) -> Option<KeptUse> {
+    let kept = cache.kept()?;
+    let used = kept.trim();
+    if used.failed > 0 {
+        let text = format!("{} files were damaged, or could not be written or removed", used.failed);
+        watch.notice("patch-cache", &kept.dir().display().to_string(), &text);
     }
-    writer.barrier()?;
-    if request.prove {
-        drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;
-        Proofs::keep(&writer, drafts.iter().map(Draft::proved).collect())?;
+    Some(used)
+}
+
+impl Job<'_> {
+    /// Publishes a release of every input, or finds out what that would come to.
+    fn release(&self, inputs: &[Input<'_>]) -> Result<Summary, Error> {
+        let (job, request, writer) = (self, self.request, self.writer);
+        let mut drafts: Vec<Draft> = Vec::new();
+        for input in inputs {
+            let draft = job.draft(input, &drafts)?;
+            drafts.push(draft);
+        }
+        if request.mode == Mode::DryRun {
+            let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
+            let version = request.version.clone();
+            return Ok(Summary { build: request.build, version, platforms, dry_run: true, ..Summary::default() });
+        }
+        writer.barrier()?;
+        if request.prove {
+            drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;
+            Proofs::keep(writer, drafts.iter().map(Draft::proved).collect())?;
+        }
+        inputs.iter().try_for_each(|input| input.scanned.recheck())?;
+        for draft in drafts.iter().filter(|d| !d.summary.reused) {
+            writer.put(&layout::release(request.build, &draft.summary.platform), &draft.loaded.release.bytes)?;
+        }
+        writer.barrier()?;
+        if request.mode.collects() {
+            drafts.iter().try_for_each(|draft| job.clear_notes(&draft.loaded.release.release))?;
+        }
+        let channel = job.move_channel(&drafts)?;
+        let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
+        Ok(Summary { build: request.build, version: request.version.clone(), platforms, channel, ..Summary::default() })
     }
-    inputs.iter().try_for_each(|input| input.scanned.recheck())?;
-    for draft in drafts.iter().filter(|d| !d.summary.reused) {
-        writer.put(&layout::release(request.build, &draft.summary.platform), &draft.loaded.release.bytes)?;
-    }
-    writer.barrier()?;
-    let channel = job.move_channel(&drafts)?;
-    let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
-    Ok(Summary { build: request.build, version: request.version.clone(), platforms, channel })
 }
 
 /// What the site's roots say of the keys at hand, and what its channels offer.
 struct Authority {
     trust: Trust,
-    release_signers: Signers,
+    /// None where nothing is signed.
+    release_signers: Option<Signers>,
     channel_signers: Option<Signers>,
     /// Heads of all channels: what clients have.
     heads: Vec<Head>,
@@ -188,8 +279,10 @@ impl Authority {
         trust.require_app(site, &request.app)?;
         trust.require_fresh(request.time)?;
         let (roots, keys) = (trust.roots(), &request.keys);
-        let release_signers = Signers::load(Role::Release, keys)?.authorised(roots, "")?;
-        let moved = request.channel.as_deref().filter(|_| request.move_channel);
+        let signs = request.mode.signs();
+        let load = || Signers::load(Role::Release, keys)?.authorised(roots, "");
+        let release_signers = signs.then(load).transpose()?;
+        let moved = request.channel.as_deref().filter(|_| request.move_channel && signs);
         let channel_signers = moved.map(|channel| Signers::load(Role::Channel, keys)?.authorised(roots, channel));
         let channel_signers = channel_signers.transpose()?;
         let mut heads = Vec::new();
@@ -239,9 +332,15 @@ struct Job<'a> {
     scratch: Scratch,
     watch: Arc<dyn Watch>,
     cache: UnitCache,
+    budget: Remaining,
 }
 
 impl Job<'_> {
+    /// Whether ways are tried in the end.
+    fn proves(&self) -> bool {
+        self.request.prove && self.request.mode.signs()
+    }
+
     fn prove(&self, draft: &mut Draft) -> Result<(), Error> {
         let to_install = |base: &DraftBase| if base.tree.is_some() { 0 } else { base.loaded.index.stored_bytes() };
         let packs: u64 = draft.loaded.release.release.packs.iter().map(|row| row.length).sum();
@@ -250,7 +349,7 @@ impl Job<'_> {
         self.watch.step(Step::Proof, &draft.summary.platform, total);
         let known = draft.loaded.known();
         let mut starts = Vec::new();
-        for base in &mut draft.bases {
+        for base in draft.bases.iter_mut().filter(|base| !base.applied) {
             let tree = base.tree.take();
             starts.push(Base { known: base.loaded.known(), tree });
         }

@@ -1,14 +1,17 @@
 //! The commands: each file holds one, its arguments and a thin `run`.
 
 pub(crate) mod build_release;
+pub(crate) mod bundle;
 pub(crate) mod check_remote;
 pub(crate) mod configure;
 pub(crate) mod cost;
 pub(crate) mod explain;
+pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod page;
 pub(crate) mod promote;
+pub(crate) mod prune;
 pub(crate) mod refresh;
 pub(crate) mod revert;
 pub(crate) mod root;
@@ -40,6 +43,7 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Root(command) => root::run(command, term),
         Command::BuildRelease(args) => build_release::run(args, term),
         Command::Promote(args) => promote::run(args, term),
+        Command::Finish(args) => finish::run(args, term),
         Command::Halt(args) => steer::halt(args, term),
         Command::Resume(args) => steer::resume(args, term),
         Command::Bad(args) => steer::bad(args, term),
@@ -47,8 +51,10 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Refresh(args) => refresh::run(args, term),
         Command::Explain(args) => explain::run(args, term),
         Command::Page(args) => page::run(args, term),
+        Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Verify(args) => verify::run(args, term),
+        Command::Prune(args) => prune::run(args, term),
         Command::Configure(args) => configure::run(args, term),
         Command::Cost(args) => cost::run(args, term),
         Command::Serve(args) => serve::run(args, term),

@@ -17,9 +17,14 @@
 //! effort = 5                       # --effort: how hard packs are worked on, 1 (fast) to 9 (smallest)
 //! deflate_bytes_per_second = 1000000  # what a second of a client's time must save, for archives to be patched inside;
 //!                                  # 0: whatever it costs
+//! budget_seconds = 600             # --budget-seconds: after so long no further pack is begun; results then depend on the machine
+//! budget_bytes = 500000000         # --budget-bytes: what the packs of one run may take, in bytes
+//! patch_cache = "cache"            # --patch-cache: a directory of patches, so that they are not computed again
+//! patch_cache_mib = 4096           # --patch-cache-mib: what it may take, in MiB
 //! minimum_build = 3                # --minimum-build: older builds must download afresh
 //! expires_days = 7                 # --expires-days: how long the head is good for
 //! rollout = "1%, 100% after 2d"    # --rollout: shares of users over time ([`crate::rollout`])
+//! url = "https://example.org/app/" # --url: where clients find the site, for `publisher bundle`
 //! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
@@ -30,6 +35,11 @@
 //!
 //! [notes]                          # --notes en=FILE
 //! en = "notes/en.md"
+//!
+//! [prune]                          # for `publisher prune`
+//! keep = 5                         # --keep: newest releases of each platform that stay
+//! keep_days = 0                    # --keep-days: days every release stays
+//! grace_days = 7                   # --grace-days: days that what is not offered any more stays
 //!
 //! [signers]                        # commands that sign, for keys that never come here (see `sign/command.rs`)
 //! release = ["kms-sign", "--key", "release"]   # LAMPLIGHTER_RELEASE_SIGN wins over it
@@ -51,6 +61,9 @@
 //! * If `--platform` is given at all, only the platforms given so are built; `--platform NAME` alone takes the directory
 //!   from the file.
 
+mod packs;
+mod prune;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -60,7 +73,8 @@ use lamplighter_client::format::release::is_language;
 use lamplighter_client::format::text::{NUMBER_MAX, Time, is_app_id, is_display_version, is_token, number};
 use serde::Deserialize;
 
-use crate::packs::{PackOptions, default_memory_bytes};
+pub use prune::PruneConfig;
+
 use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
 
@@ -76,7 +90,6 @@ pub const EFFORT_DEFAULT: u8 = 5;
 /// Where `serve` listens, unless said otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
-const BASES_MAX: usize = 1000;
 const JOBS_MAX: usize = 1024;
 const MIRRORS_MAX: usize = 16;
 const EXPIRES_DAYS_MAX: u64 = 3650;
@@ -129,9 +142,14 @@ pub struct Config {
     pub memory_mib: Option<u64>,
     pub effort: Option<u8>,
     pub deflate_bytes_per_second: Option<u64>,
+    pub budget_seconds: Option<u64>,
+    pub budget_bytes: Option<u64>,
+    pub patch_cache: Option<PathBuf>,
+    pub patch_cache_mib: Option<u64>,
     pub minimum_build: Option<u64>,
     pub expires_days: Option<u64>,
     pub rollout: Option<String>,
+    pub url: Option<String>,
     pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
@@ -144,6 +162,8 @@ pub struct Config {
     pub keep: Vec<String>,
     #[serde(default)]
     pub notes: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    pub prune: PruneConfig,
     #[serde(default)]
     pub platform: BTreeMap<String, PlatformConfig>,
     /// Platforms the file has a directory for, chosen or not; for errors.
@@ -191,7 +211,8 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let single = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch].into_iter().flatten();
+        let own = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch, &mut self.patch_cache];
+        let single = own.into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
         }
@@ -217,9 +238,14 @@ impl Config {
             memory_mib: flags.memory_mib.or(self.memory_mib),
             effort: flags.effort.or(self.effort),
             deflate_bytes_per_second: flags.deflate_bytes_per_second.or(self.deflate_bytes_per_second),
+            budget_seconds: flags.budget_seconds.or(self.budget_seconds),
+            budget_bytes: flags.budget_bytes.or(self.budget_bytes),
+            patch_cache: flags.patch_cache.or(self.patch_cache),
+            patch_cache_mib: flags.patch_cache_mib.or(self.patch_cache_mib),
             minimum_build: flags.minimum_build.or(self.minimum_build),
             expires_days: flags.expires_days.or(self.expires_days),
             rollout: flags.rollout.or(self.rollout),
+            url: flags.url.or(self.url),
             mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
@@ -227,6 +253,7 @@ impl Config {
             exclude: [self.exclude, flags.exclude].concat(),
             executable: [self.executable, flags.executable].concat(),
             keep: [self.keep, flags.keep].concat(),
+            prune: self.prune.with_flags(flags.prune),
             notes,
             known_platforms: with_directory(&self.platform),
             platform: with_platform_flags(self.platform, flags.platform),
@@ -301,18 +328,6 @@ impl Config {
         in_range("jobs", self.jobs.unwrap_or_else(default), 1, JOBS_MAX, "1 to 1024 threads")
     }
 
-    /// How much memory patches may take together, in bytes: half of the machine's unless it is said.
-    ///
-    /// # Errors
-    /// Less than 64 MiB or more than 16 TiB is asked for.
-    pub fn memory_bytes(&self) -> Result<u64, ConfigError> {
-        let range = "64 to 16777216 MiB";
-        match self.memory_mib {
-            None => Ok(default_memory_bytes()),
-            Some(mib) => Ok(in_range("memory_mib", mib, 64, 16 << 20, range)? << 20),
-        }
-    }
-
     /// How long a new head is good for, in days.
     ///
     /// # Errors
@@ -353,32 +368,12 @@ impl Config {
         }
     }
 
-    /// How many old releases get a pack.
+    /// Where clients find the site.
     ///
     /// # Errors
-    /// More than a thousand.
-    pub fn bases(&self) -> Result<usize, ConfigError> {
-        in_range("bases", self.bases.unwrap_or(BASES_DEFAULT), 0, BASES_MAX, "0 to 1000 old releases")
-    }
-
-    /// Effort of packs.
-    ///
-    /// # Errors
-    /// Out of range.
-    pub fn effort(&self) -> Result<u8, ConfigError> {
-        in_range("effort", self.effort.unwrap_or(EFFORT_DEFAULT), 1, 9, "1 to 9")
-    }
-
-    /// How packs are worked on.
-    ///
-    /// # Errors
-    /// The effort is out of range.
-    pub fn pack_options(&self) -> Result<PackOptions, ConfigError> {
-        let mut options = PackOptions::of_effort(self.effort()?);
-        if let Some(bytes) = self.deflate_bytes_per_second {
-            options.deflate_bytes_per_second = bytes;
-        }
-        Ok(options)
+    /// It is not given.
+    pub fn url(&self) -> Result<&str, ConfigError> {
+        self.url.as_deref().ok_or(ConfigError::Missing { key: "url", flag: "url" })
     }
 
     /// The version as people see it, checked.
@@ -427,6 +422,17 @@ impl Config {
             ..platform.clone()
         };
         Ok(self.platform.iter().map(|(name, platform)| (name.clone(), with_common(platform))).collect())
+    }
+
+    /// Names of the platforms to build, in order.
+    ///
+    /// # Errors
+    /// None at all; a name that is no platform's.
+    pub fn platform_names(&self) -> Result<Vec<String>, ConfigError> {
+        if self.platform.is_empty() {
+            return Err(ConfigError::NoPlatform);
+        }
+        self.platform.keys().map(|name| token("platform", name).map(str::to_owned)).collect()
     }
 
     /// Release notes files by language.

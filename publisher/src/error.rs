@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lamplighter_client::error::{Class as ClientClass, Error as ClientError};
 
+use crate::bundle::BundleError;
 use crate::config::ConfigError;
 use crate::objects::BuildError;
 use crate::packs::PackBuildError;
@@ -66,6 +67,8 @@ impl Class {
 #[allow(missing_docs)]
 pub enum Error {
     #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     Root(#[from] RootError),
@@ -87,6 +90,8 @@ pub enum Error {
     Proof(Vec<ProofError>),
     #[error("release notes {}: {detail}", file.display())]
     Notes { file: PathBuf, detail: String },
+    #[error("--patch-cache {}: {source}", dir.display())]
+    PatchCache { dir: PathBuf, source: std::io::Error },
     #[error("cannot start threads: {0}")]
     Threads(String),
 }
@@ -95,6 +100,7 @@ impl Error {
     /// The class it belongs to.
     pub fn class(&self) -> Class {
         match self {
+            Error::Bundle(error) => error.class(),
             Error::Config(_) => Class::Usage,
             Error::Root(error) => error.class(),
             Error::Scan(error) => error.class(),
@@ -121,7 +127,7 @@ impl Error {
                 false => Class::Proof,
             },
             Error::Notes { .. } => Class::Input,
-            Error::Threads(_) => Class::Disk,
+            Error::Threads(_) | Error::PatchCache { .. } => Class::Disk,
         }
     }
 }

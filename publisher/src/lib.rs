@@ -14,6 +14,7 @@
 
 pub mod bases;
 pub mod build_release;
+pub mod bundle;
 pub mod channel;
 pub mod config;
 pub mod configure;
@@ -21,6 +22,7 @@ pub mod cost;
 pub mod diff;
 pub mod error;
 pub mod explain;
+pub mod finish;
 pub mod head;
 pub mod init;
 pub mod kinds;
@@ -29,6 +31,7 @@ pub mod packs;
 pub mod page;
 pub mod promote;
 pub mod proof;
+pub mod prune;
 pub mod refresh;
 pub mod remote;
 pub mod report;

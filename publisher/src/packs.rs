@@ -11,6 +11,7 @@ pub mod pairing;
 mod budget;
 mod cache;
 mod content;
+mod kept;
 
 use std::io::{self, BufWriter, Seek, Write};
 use std::ops::Range;
@@ -30,6 +31,7 @@ pub use budget::{Budget, default_memory_bytes};
 pub use cache::UnitCache;
 use cache::{CachedUnit, HELD_BYTES};
 use grouping::Item;
+pub use kept::{KeptPatches, KeptUse};
 
 /// What a second of a client's time must save, unless said otherwise, in bytes: less than most clients download in that
 /// time.
@@ -268,7 +270,7 @@ fn encode_unit(
     };
     let (old, new) = (digests(step.base, &plan.old_rows), digests(step.new, &plan.new_rows));
     let key = cache::key(options, &old, &new, &plan.twins);
-    cache.get_or_encode(key, || {
+    cache.get_or_encode(key, scratch, || {
         let rate = options.deflate_bytes_per_second;
         let looks_inside = options.effort.looks_into_archives();
         let mut inside = if looks_inside { encode_inside(step, plan, options.effort, scratch)? } else { None };

@@ -6,7 +6,7 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::objects::ObjectsIndex;
 use lamplighter_client::trust::VerifiedRelease;
 
-use crate::channel::Access;
+use crate::channel::{Access, Opened};
 use crate::error::Error;
 use crate::head::Moved;
 use crate::head::edits::Shares;
@@ -37,6 +37,11 @@ pub struct Request<'a> {
 /// No release of that build; one with missing files; a build below what the channel offers; keys clients do not trust.
 pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Moved, Error> {
     let opened = request.access.open(watch)?;
+    move_channel(&opened, request)
+}
+
+/// As [`run`], on a site that is open.
+pub(crate) fn move_channel(opened: &Opened<'_>, request: &Request<'_>) -> Result<Moved, Error> {
     let signers = opened.signers(request.channel)?;
     let releases = releases(opened.writer.site(), &opened.trust, request)?;
     let terms = request.access.terms(request.channel);
@@ -44,12 +49,7 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Moved, Error>
 }
 
 fn releases(site: &Site, trust: &Trust, request: &Request<'_>) -> Result<Vec<VerifiedRelease>, SiteError> {
-    let published: Vec<String> = site
-        .releases()?
-        .into_iter()
-        .filter(|(build, _)| *build == request.build)
-        .map(|(_, platform)| platform)
-        .collect();
+    let published = published(site, request.build)?;
     let wanted = if request.platforms.is_empty() { &published } else { request.platforms };
     let missing: Vec<String> = wanted.iter().filter(|p| !published.contains(p)).cloned().collect();
     if wanted.is_empty() || !missing.is_empty() {
@@ -63,6 +63,12 @@ fn releases(site: &Site, trust: &Trust, request: &Request<'_>) -> Result<Vec<Ver
         releases.push(release);
     }
     Ok(releases)
+}
+
+/// Platforms that have a signed release of `build`, in order.
+pub(crate) fn published(site: &Site, build: u64) -> Result<Vec<String>, SiteError> {
+    let releases = site.releases()?.into_iter();
+    Ok(releases.filter(|(found, _)| *found == build).map(|(_, platform)| platform).collect())
 }
 
 /// Checks that every file `release` names is there: small ones by their digest, large ones by their length.

@@ -80,7 +80,11 @@ pub fn prove(scratch: &Scratch, release: Known<'_>, bases: Vec<Base<'_>>) -> Vec
     tried.into_iter().flatten().collect()
 }
 
-fn way(scratch: &Scratch, release: Known<'_>, base: Option<Base<'_>>) -> Result<(), ProofError> {
+/// Tries one way to a release: from a base, or from nothing.
+///
+/// # Errors
+/// Why it does not lead there.
+pub fn way(scratch: &Scratch, release: Known<'_>, base: Option<Base<'_>>) -> Result<(), ProofError> {
     let from = base.as_ref().map_or("fresh install".to_owned(), |base| format!("build {}", base.known.0.release.build));
     let target = &release.0.release;
     let failed =

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::build_release::shard::Shard;
+use crate::packs::KeptUse;
+
 /// Outcome of one `build-release`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
@@ -13,6 +16,12 @@ pub struct Summary {
     pub platforms: Vec<PlatformSummary>,
     /// Where the channel stands now, if it was to be moved.
     pub channel: Option<ChannelSummary>,
+    /// Nothing was written: it is what a run would do.
+    pub dry_run: bool,
+    /// The share of the packs that was made; nothing else was.
+    pub shard: Option<Shard>,
+    /// What the directory of kept patches was good for.
+    pub patch_cache: Option<KeptUse>,
 }
 
 /// One platform of it.
@@ -58,6 +67,10 @@ pub enum PackFate {
     TooLarge(u64),
     /// Base and target release hold the same: only the record changes.
     Same,
+    /// With so many bytes it was left out, for the others to fit into the budget.
+    OverBytes(u64),
+    /// The time was over before it was begun.
+    OverTime,
     /// The base could not be used; a notice said why.
     Skipped,
 }
@@ -69,6 +82,8 @@ impl PackFate {
             PackFate::Kept(_) => "kept",
             PackFate::TooLarge(_) => "too-large",
             PackFate::Same => "same",
+            PackFate::OverBytes(_) => "over-budget",
+            PackFate::OverTime => "over-time",
             PackFate::Skipped => "skipped",
         }
     }
@@ -76,8 +91,8 @@ impl PackFate {
     /// Bytes of the pack, where one was made.
     pub const fn pack_bytes(self) -> Option<u64> {
         match self {
-            PackFate::Kept(bytes) | PackFate::TooLarge(bytes) => Some(bytes),
-            PackFate::Same | PackFate::Skipped => None,
+            PackFate::Kept(bytes) | PackFate::TooLarge(bytes) | PackFate::OverBytes(bytes) => Some(bytes),
+            PackFate::OverTime | PackFate::Same | PackFate::Skipped => None,
         }
     }
 }
@@ -102,7 +117,21 @@ impl Summary {
             rows.extend(platform.packs.iter().map(|pack| pack.row(platform)));
         }
         let mut text = columns(&rows);
+        if let Some(kept) = self.patch_cache {
+            let _ =
+                writeln!(text, "patch cache: {} reused, {} computed, {} bytes", kept.reused, kept.computed, kept.bytes);
+        }
         let _ = write!(text, "build {} ({})", self.build, self.version);
+        if let Some(shard) = self.shard {
+            let _ =
+                writeln!(text, ": packs of shard {shard} are in the site; `publisher build-release --collect` signs");
+            return text;
+        }
+        if self.dry_run {
+            let bytes: u64 = self.platforms.iter().map(PlatformSummary::published_bytes).sum();
+            let _ = writeln!(text, " would add {bytes} bytes of objects and packs; nothing was written");
+            return text;
+        }
         match &self.channel {
             None => text.push_str(" is in the site; `publisher promote` moves a channel to it\n"),
             Some(ChannelSummary { channel, sequence, moved }) => {
@@ -115,6 +144,12 @@ impl Summary {
 }
 
 impl PlatformSummary {
+    /// Bytes of objects and packs that are new in the site.
+    pub fn published_bytes(&self) -> u64 {
+        let kept = |pack: &PackSummary| if let PackFate::Kept(bytes) = pack.fate { bytes } else { 0 };
+        self.new_object_bytes + if self.reused { 0 } else { self.packs.iter().map(kept).sum::<u64>() }
+    }
+
     fn row(&self) -> [String; 6] {
         let what = if self.reused { "(published before)" } else { "(full)" };
         let seconds = format!("{:.1}", self.seconds);
@@ -129,6 +164,8 @@ impl PackSummary {
         let pack = match self.fate {
             PackFate::Kept(bytes) => bytes.to_string(),
             PackFate::TooLarge(bytes) => format!("({bytes}, not kept)"),
+            PackFate::OverBytes(bytes) => format!("({bytes}, over budget)"),
+            PackFate::OverTime => "(no time)".to_owned(),
             PackFate::Same => "(same content)".to_owned(),
             PackFate::Skipped => "(skipped)".to_owned(),
         };
@@ -179,7 +216,8 @@ mod tests {
             seconds: 1.0,
             packs,
         };
-        let mut summary = Summary { build: 7, version: "1.2".to_owned(), platforms: vec![platform], channel: None };
+        let mut summary =
+            Summary { build: 7, version: "1.2".to_owned(), platforms: vec![platform], ..Summary::default() };
         let table = summary.to_table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 7);

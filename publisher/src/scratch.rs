@@ -1,5 +1,7 @@
 //! Scratch trees: old releases rebuilt from the site, and updates tried out, by the very code that ships in clients.
 
+mod unflushed;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,11 @@ use lamplighter_client::error::Error as ClientError;
 use lamplighter_client::format::manifest::Manifest;
 use lamplighter_client::progress::Cancel;
 use lamplighter_client::source::{self, HttpOptions, Source};
-use lamplighter_client::tree::Tree;
+use lamplighter_client::tree::{Tree, TreeError, fs};
 use lamplighter_client::trust::VerifiedRelease;
 use tempfile::TempDir;
 
+use crate::scratch::unflushed::Unflushed;
 use crate::site::Site;
 use crate::watch::{PartProgress, Watch};
 
@@ -39,6 +42,11 @@ impl ScratchTree {
     fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
+
+    fn open(&self) -> Result<Tree, TreeError> {
+        let (tree, state) = (self.path(), self.state());
+        Ok(Tree::with_fs(Box::new(Unflushed(fs::system(&tree, &state)?)), &tree, &state))
+    }
 }
 
 impl Scratch {
@@ -54,7 +62,7 @@ impl Scratch {
 
     /// Whether the volume of `tree` has `bytes` to spare; no where it is not known.
     pub fn has_room(&self, tree: &ScratchTree, bytes: u64) -> bool {
-        let free = Tree::open(&tree.path(), Some(&tree.state())).and_then(|tree| tree.free_bytes());
+        let free = tree.open().and_then(|tree| tree.free_bytes());
         matches!(free, Ok(Some(free)) if free > bytes)
     }
 
@@ -64,7 +72,8 @@ impl Scratch {
     /// Whatever stops a client.
     pub fn install(&self, release: &VerifiedRelease) -> Result<ScratchTree, ClientError> {
         let io = |source| ClientError::Io { doing: "create a scratch tree in", path: self.dir.clone(), source };
-        let dir = tempfile::Builder::new().prefix("tree-").tempdir_in(&self.dir).map_err(io)?;
+        let below = self.dir.canonicalize().map_err(io)?;
+        let dir = tempfile::Builder::new().prefix("tree-").tempdir_in(below).map_err(io)?;
         let tree = ScratchTree { dir };
         std::fs::create_dir(tree.path()).map_err(io)?;
         self.deploy(&tree, release, None, Route::ObjectsOnly)?;
@@ -97,7 +106,7 @@ impl Scratch {
         let cancel = Cancel::default();
         let sources = vec![self.source.clone()];
         let downloader = Downloader::new(sources, RetryPolicy::default(), cancel.clone(), progress.clone());
-        let lock = Tree::open(&tree.path(), Some(&tree.state()))?.lock(Duration::ZERO)?;
+        let lock = tree.open()?.lock(Duration::ZERO)?;
         lock.recover()?;
         let deploy =
             Deploy { lock: &lock, downloader: &downloader, progress: &*progress, cancel: &cancel, helpers: HELPERS };

@@ -64,6 +64,17 @@ pub enum SiteError {
     OtherContent { platform: String, build: u64, what: &'static str, expected: String, found: String },
     #[error("the site has no release of build {build}{}; `publisher build-release` makes one", of_platforms(platforms))]
     NoSuchBuild { build: u64, platforms: Vec<String> },
+    #[error(
+        "build {build} is not finished: expected a signed release for {}, found {}; channel {channel} stays as it was: run the \
+         missing jobs (`publisher build-release --no-channel`), then `publisher finish` again",
+        missing.join(", "), some(found)
+    )]
+    Unfinished { channel: String, build: u64, missing: Vec<String>, found: Vec<String> },
+    #[error(
+        "{name} is not what a shard would have made: {detail}; it was altered or cut off: remove it and the notes in shards/, \
+         and run its shard again"
+    )]
+    ShardPart { name: String, detail: String },
     #[error("channel {channel} has no head yet; `publisher build-release` or `promote` makes one")]
     NoHead { channel: String },
     #[error("the site has no channel with a head")]
@@ -78,6 +89,10 @@ pub enum SiteError {
 
 fn of_platforms(platforms: &[String]) -> String {
     if platforms.is_empty() { String::new() } else { format!(" for {}", platforms.join(", ")) }
+}
+
+fn some(platforms: &[String]) -> String {
+    if platforms.is_empty() { "none".to_owned() } else { format!("{} alone", platforms.join(", ")) }
 }
 
 impl SiteError {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use lamplighter_client::format::layout;
 use lamplighter_client::format::notes;
 use lamplighter_client::format::objects::StoredObject;
-use lamplighter_client::format::release::Release;
+use lamplighter_client::format::release::{PackRow, Release};
 use lamplighter_client::format::text::Time;
 use lamplighter_client::trust::VerifiedRelease;
 use rayon::prelude::*;
@@ -99,9 +99,9 @@ fn verify(site: &Site, request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<V
     if let Err(error) = trust.require_fresh(request.time) {
         verified.add("root", &layout::root(trust.root().version), error);
     }
-    verified.heads(site, &trust, request.time, &*watch)?;
+    let offered = verified.heads(site, &trust, request.time, &*watch)?;
     let releases = verified.releases(site, &trust)?;
-    verified.content(site, &releases, &*watch)?;
+    verified.content(site, &releases, &offered, &*watch)?;
     if request.prove {
         let scratch = Scratch::new(site, request.scratch, watch.clone())
             .map_err(|source| Error::Client { doing: "open the site", source: Box::new(source) })?;
@@ -125,8 +125,17 @@ impl Sound {
     }
 }
 
+/// What channels offer: builds and platforms.
+type Offered = BTreeSet<(u64, String)>;
+
 /// Sound releases by build and platform.
 type Releases = BTreeMap<(u64, String), Sound>;
+
+/// Whether the base release of a pack was taken away, and the pack with it, or all but it.
+fn is_pruned(site: &Site, platform: &str, row: &PackRow) -> bool {
+    let found = site.length(&layout::pack(&row.header.blake3));
+    site.length(&layout::release(row.base_build, platform)).is_none() && found.is_none_or(|l| l == row.length)
+}
 
 impl Verified {
     fn add(&mut self, code: &'static str, name: &str, error: impl ToString) {
@@ -141,7 +150,9 @@ impl Verified {
         }
     }
 
-    fn heads(&mut self, site: &Site, trust: &Trust, time: Time, watch: &dyn Watch) -> Result<(), SiteError> {
+    /// Judges every head, and gives what they offer.
+    fn heads(&mut self, site: &Site, trust: &Trust, time: Time, watch: &dyn Watch) -> Result<Offered, SiteError> {
+        let mut offered = Offered::new();
         for channel in site.channels()? {
             self.heads += 1;
             let name = layout::head(&channel);
@@ -157,12 +168,13 @@ impl Verified {
                 watch.notice("stale-head", &name, &format!("it expired at {}", signed.head.expires));
             }
             for row in &signed.head.releases {
+                offered.insert((row.build, row.platform.clone()));
                 if let Err(error) = accepted(site, trust, &channel, &signed.bytes, row, signed.head.issued) {
                     self.add_site("head", &name, error);
                 }
             }
         }
-        Ok(())
+        Ok(offered)
     }
 
     fn releases(&mut self, site: &Site, trust: &Trust) -> Result<Releases, SiteError> {
@@ -194,13 +206,19 @@ impl Verified {
         }
     }
 
-    fn content(&mut self, site: &Site, releases: &Releases, watch: &dyn Watch) -> Result<(), SiteError> {
+    fn content(
+        &mut self,
+        site: &Site,
+        releases: &Releases,
+        offered: &Offered,
+        watch: &dyn Watch,
+    ) -> Result<(), SiteError> {
         let objects: BTreeSet<_> = releases
             .values()
             .flat_map(|sound| &sound.objects)
             .map(|object| (object.blake3, object.length, object.raw_length))
             .collect();
-        let packs = self.pack_rows(releases);
+        let packs = self.pack_rows(site, releases, offered);
         self.objects = objects.len();
         self.packs = packs.len();
         let pack_bytes: u64 = packs.iter().map(|p| p.row.length).sum();
@@ -231,7 +249,10 @@ impl Verified {
     }
 
     /// Every pack row with the manifests it stands between; a row without a sound base is a finding.
-    fn pack_rows<'a>(&mut self, releases: &'a Releases) -> Vec<content::Pack<'a>> {
+    ///
+    /// A release no channel offers may outlive the releases its packs start from: `publisher prune` takes them away, the
+    /// packs with them.
+    fn pack_rows<'a>(&mut self, site: &Site, releases: &'a Releases, offered: &Offered) -> Vec<content::Pack<'a>> {
         let mut packs = Vec::new();
         for ((build, platform), target) in releases {
             for row in &target.release.release.packs {
@@ -239,6 +260,7 @@ impl Verified {
                     Some(base) if base.release.release.manifest == row.base_manifest => {
                         packs.push(content::Pack { row, base: &base.release.release, target: &target.release.release });
                     }
+                    None if !offered.contains(&(*build, platform.clone())) && is_pruned(site, platform, row) => {}
                     found => {
                         let found = found.map_or("no sound release of it", |_| "another manifest");
                         let text = format!("pack from build {}: expected that release, found {found}", row.base_build);

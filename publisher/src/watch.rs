@@ -18,6 +18,8 @@ pub enum Step {
     Proof,
     /// Reading a whole site.
     Verify,
+    /// Removing what nobody needs.
+    Prune,
 }
 
 impl Step {
@@ -29,6 +31,7 @@ impl Step {
             Step::Packs => "packs",
             Step::Proof => "proof",
             Step::Verify => "verify",
+            Step::Prune => "prune",
         }
     }
 }
@@ -46,6 +49,9 @@ pub trait Watch: Send + Sync {
 
     /// A file of this name is about to appear in the site.
     fn publishing(&self, _name: &str) {}
+
+    /// The file of this name is about to be removed from the site.
+    fn removing(&self, _name: &str) {}
 }
 
 /// Drops all reports.

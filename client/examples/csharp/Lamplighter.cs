@@ -74,6 +74,9 @@ namespace Lamplighter
         public void Cancel() { Native.lamplighter_cancel(handle); }
         public void ClearCancel() { Native.lamplighter_clear_cancel(handle); }
 
+        // Calls from the next one on may install, stage and heal on a network share.
+        public void AllowNetworkShare(bool allowed = true) { Native.lamplighter_allow_network_share(handle, allowed ? 1u : 0u); }
+
         public TreeStatus GetStatus()
         {
             var error = Native.NewError();
@@ -248,6 +251,7 @@ namespace Lamplighter
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern void lamplighter_close(ulong handle);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_cancel(ulong handle);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_clear_cancel(ulong handle);
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_allow_network_share(ulong handle, uint allowed);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_install(ulong handle, ref Origin origin, Callback callback, IntPtr user, ref Report report, IntPtr json, ref Error error);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_check(ulong handle, Callback callback, IntPtr user, ref Offer offer, IntPtr json, ref Error error);
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)] internal static extern int lamplighter_stage(ulong handle, byte[] from, Callback callback, IntPtr user, ref Offer offer, IntPtr json, ref Error error);

@@ -72,6 +72,7 @@ function load(path) {
     count_start: call('count_start', 'uint64 handle, _Inout_ LamplighterStart *start'),
     status: call('status', 'uint64 handle, _Inout_ LamplighterTree *tree, void *json'),
     close: library.func('void lamplighter_close(uint64 handle)'),
+    allowNetworkShare: library.func('int32 lamplighter_allow_network_share(uint64 handle, uint32 allowed)'),
     cancel: library.func('int32 lamplighter_cancel(uint64 handle)'),
     clearCancel: library.func('int32 lamplighter_clear_cancel(uint64 handle)'),
     version: library.func('str lamplighter_version()'),
@@ -109,6 +110,11 @@ class Tree {
 
   cancel() {
     this.library.cancel(this.handle);
+  }
+
+  // Calls from the next one on may install, stage and heal on a network share.
+  allowNetworkShare(allowed = true) {
+    this.library.allowNetworkShare(this.handle, allowed ? 1 : 0);
   }
 
   clearCancel() {

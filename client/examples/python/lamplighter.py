@@ -16,6 +16,9 @@ TOO_OLD, CANCELLED, PANIC = 10, 11, 12
 NOTHING, AVAILABLE, READY, DONE = 0, 1, 2, 3
 STARTED, ADVANCED, NOTICE, MESSAGE, QUESTION, BUILD = 1, 2, 3, 4, 5, 6
 START_PLAIN, START_PROBATION, START_GO_BACK = 0, 1, 2
+LEAVE, BUILD_AND_DEPLOY, VERIFY_AND_DEPLOY, ALWAYS_DEPLOY = 0, 1, 2, 3
+YES, LATER, SKIP = 0, 1, 2
+RUN, HANDED_OVER, APP_STARTED, RESTART, END_LOCKED, UPDATE_REQUIRED = 0, 1, 2, 3, 4, 5
 
 
 class Error(ctypes.Structure):
@@ -49,6 +52,16 @@ class Status(ctypes.Structure):
 
 class Start(ctypes.Structure):
     _fields_ = [("size", c_uint32), ("action", c_uint32), ("start", c_uint64), ("starts_max", c_uint64)]
+
+
+class Setup(ctypes.Structure):
+    _fields_ = [("size", c_uint32), ("check_minimum", c_uint32), ("check_for_updates", c_uint32), ("resources", c_uint32)]
+    _fields_ += [("local", c_char_p), ("origin", POINTER(Origin)), ("resources_tree", c_uint64), ("compiled_build", c_uint64)]
+    _fields_ += [("program", c_char_p), ("arguments", POINTER(c_char_p)), ("argument_count", c_size_t), ("language", c_char_p)]
+
+
+class Launched(ctypes.Structure):
+    _fields_ = [("size", c_uint32), ("action", c_uint32), ("build", c_uint64), ("pid", c_uint64), ("start", c_uint64)]
 
 
 class Event(ctypes.Structure):
@@ -85,6 +98,8 @@ def load(path=None):
         "confirm_healthy": [c_uint64, POINTER(Error)],
         "count_start": [c_uint64, POINTER(Start), POINTER(Error)],
         "status": [c_uint64, POINTER(Status), text, POINTER(Error)],
+        "launch": [c_uint64, POINTER(Setup), *events, POINTER(Launched), text, POINTER(Error)],
+        "allow_network_share": [c_uint64, c_uint32],
         "cancel": [c_uint64],
         "clear_cancel": [c_uint64],
     }
@@ -164,6 +179,19 @@ class Tree:
 
     def rollback(self):
         return self.tell("rollback", Report(), self.callback, None)
+
+    def launch(self, program, arguments=(), check_for_updates=True, check_minimum=True, resources=LEAVE):
+        """What a launcher does at its start, up to the point where the app runs; `action` says what is next. Questions come to
+        `on_event` (QUESTION), which answers YES, LATER or SKIP. `program` is the file of this launcher."""
+        texts = [encode(argument) for argument in arguments]
+        setup = Setup(size=ctypes.sizeof(Setup), check_minimum=check_minimum, check_for_updates=check_for_updates)
+        setup.resources, setup.program = resources, encode(program)
+        setup.arguments, setup.argument_count = (c_char_p * len(texts))(*texts), len(texts)
+        return self.tell("launch", Launched(), byref(setup), self.callback, None)
+
+    def allow_network_share(self, allowed=True):
+        """Calls from the next one on may install, stage and heal on a network share."""
+        self.library.lamplighter_allow_network_share(self.handle, allowed)
 
     def count_start(self):
         start = Start(size=ctypes.sizeof(Start))

@@ -1,9 +1,10 @@
 """A small launcher in Python: installs the app if it is not there, else updates it, and confirms the new release.
 
-usage: launcher.py TREE SITE ROOT APP CHANNEL [cancel]
+usage: launcher.py TREE SITE ROOT APP CHANNEL [cancel | launch]
 
-ROOT is a file with the root document. With `cancel` the download is cancelled as soon as it begins, as a user might. Ends
-with the status of the call that failed, or 0.
+ROOT is a file with the root document. With `cancel` the download is cancelled as soon as it begins, as a user might. With
+`launch` the library's own launcher takes an installed tree through all of it, and this program only does what it is told.
+Ends with the status of the call that failed, or 0.
 """
 
 import pathlib
@@ -24,9 +25,15 @@ def main():
             print(f"  {event.phase.decode()}: {event.percent} %")
         elif event.kind == lamplighter.NOTICE:
             print(f"  {event.code.decode()}: {event.subject.decode()} {event.text.decode()}")
+        elif event.kind == lamplighter.QUESTION:
+            print(f"asked for build {event.build}")
+            return lamplighter.YES
+        return 0
 
     try:
         with lamplighter.Tree(library, tree, on_event=on_event) as opened:
+            if "launch" in more:
+                return launch(opened)
             if opened.status().installed:
                 update(opened)
             else:
@@ -54,6 +61,18 @@ def update(opened):
     # The last step, when the app is closed. Needs no network.
     report = opened.commit()
     print(f"updated to {report.version.decode()} (build {report.build})")
+
+
+def launch(opened):
+    """Checks, asks, updates and counts the start in one call."""
+    launched = opened.launch(__file__)
+    if launched.action != lamplighter.RUN:
+        print(f"end: {launched.action}")
+        return 1
+    # Here the app is started, and looked at for a while.
+    print(f"run build {opened.status().build}, start {launched.start} on probation")
+    opened.confirm_healthy()
+    return 0
 
 
 def run(opened):

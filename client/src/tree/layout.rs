@@ -7,6 +7,8 @@ use crate::format::journal::{Area, Backup, EntryPath, Journal};
 
 pub(super) const RELEASE: &str = "release";
 pub(super) const MANIFEST: &str = "manifest.csv";
+/// Directory of the record.
+pub(super) const INSTALLED: &str = "installed";
 /// Says that contents still have to move to `previous/`.
 pub(super) const MOVING: &str = "moving";
 
@@ -101,7 +103,7 @@ pub(super) fn kept(number: u64) -> Place {
 }
 
 pub(super) fn installed(name: &str) -> Place {
-    at(&["installed", name])
+    at(&[INSTALLED, name])
 }
 
 pub(super) fn all_previous() -> Place {

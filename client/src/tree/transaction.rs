@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Staging;
+use super::layout::{INSTALLED, MANIFEST, RELEASE};
 use crate::format::digest::ContentDigest;
 use crate::format::manifest::Row;
 use crate::format::path::{LinkDestination, RelPath};
@@ -14,6 +15,14 @@ pub struct Record {
     pub release: Vec<u8>,
     /// Bytes of its manifest.
     pub manifest: Vec<u8>,
+}
+
+impl Record {
+    /// The record as files of the state directory, by their paths below it.
+    pub fn state_files(&self) -> [(String, Vec<u8>); 2] {
+        let path = |name: &str| format!("{INSTALLED}/{name}");
+        [(path(RELEASE), self.release.clone()), (path(MANIFEST), self.manifest.clone())]
+    }
 }
 
 /// What the plan found at a path.

@@ -131,7 +131,21 @@ impl Updater {
 
     /// The release recorded as installed, and the bytes of its manifest, both verified; none if nothing is. What needs no
     /// row of the manifest asks for this: a manifest of a large tree takes its time to be read.
+    ///
+    /// A commit replaces the two files one after the other. Who holds no lock may come between, or find what was cut off there:
+    /// then the commit is waited for, or finished.
     fn installed_record(&self, state: &TrustState) -> Result<Option<(VerifiedRelease, Vec<u8>)>, Error> {
+        match self.record_on_disk(state) {
+            Err(Error::DamagedRecord { .. }) => {}
+            read => return read,
+        }
+        if self.tree.is_in_transaction()? {
+            self.begin()?;
+        }
+        self.record_on_disk(state)
+    }
+
+    fn record_on_disk(&self, state: &TrustState) -> Result<Option<(VerifiedRelease, Vec<u8>)>, Error> {
         let Some(record) = self.tree.record()? else { return Ok(None) };
         let damaged = |reason: String| self.damaged_record(reason);
         let release = trust::judge_record(&self.facts(state, None, Goal::Check), &record.release)

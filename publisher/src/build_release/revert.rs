@@ -19,14 +19,14 @@ use lamplighter_client::format::notes::NotesSection;
 use lamplighter_client::format::release::{Notes, PackRow};
 use lamplighter_client::trust::VerifiedRelease;
 
+use super::packing::{Pack, PackBudget, Remaining};
 use super::prior::Loaded;
-use super::release::{Draft, DraftBase, Pack, Target};
+use super::release::{Draft, Target};
 use super::{Authority, Input, Job, Request, notes};
 use crate::config::PlatformConfig;
 use crate::error::Error;
 use crate::head::edits::{self, Shares};
 use crate::head::{Mover, Terms, row};
-use crate::packs::{Budget, UnitCache};
 use crate::promote::require_complete;
 use crate::proof::record::Proofs;
 use crate::report::{ChannelSummary, PackFate, PackSummary, PlatformSummary, Summary};
@@ -116,13 +116,15 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
             notes: &own_notes,
             scratch: scratch.clone(),
             watch: watch.clone(),
-            cache: UnitCache::new(Budget::new(base.jobs, base.memory_bytes)),
+            cache: super::unit_cache(base)?,
+            budget: Remaining::new(PackBudget::default(), 1),
         };
         let mut draft = job.draft_of_old(way)?;
         writer.barrier()?;
         if base.prove {
             job.prove(&mut draft)?;
         }
+        super::trim(&job.cache, &*watch);
         drafts.push(draft);
     }
     if base.prove {
@@ -134,7 +136,7 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
     writer.barrier()?;
     let channel = move_channel(base, back, &authority, &writer, (&ways, &drafts), &*watch)?;
     let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
-    Ok(Summary { build, version, platforms, channel })
+    Ok(Summary { build, version, platforms, channel, ..Summary::default() })
 }
 
 /// What is to be done, platform by platform.
@@ -179,7 +181,7 @@ fn ways(writer: &SiteWriter, trust: &Trust, head: &Head, back: &Back, watch: &dy
 fn unchanged(head: &Head) -> Summary {
     let (build, version) = head.releases.first().map_or((0, String::new()), |r| (r.build, r.version.clone()));
     let channel = ChannelSummary { channel: head.channel.clone(), sequence: head.sequence, moved: false };
-    Summary { build, version, platforms: Vec::new(), channel: Some(channel) }
+    Summary { build, version, platforms: Vec::new(), channel: Some(channel), ..Summary::default() }
 }
 
 /// The number after the highest published; or the highest itself, if a run that died before it moved the channel published
@@ -251,10 +253,10 @@ impl Job<'_> {
         self.put_documents(old)?;
         let notes = self.put_notes(way)?;
         let full_bytes = way.old.index.stored_bytes();
-        let target = Target { input: &input, manifest: old.manifest, full_bytes };
+        let target = Target { input: &input, manifest: old.manifest, objects: old.objects, full_bytes };
         let (bases, packs) = self.packs_to_old(&target, way)?;
         let rows = packs.iter().filter_map(|pack| pack.row.clone()).collect();
-        let release = self.sign(&target, old.objects, notes, rows)?;
+        let release = self.sign(&target, notes, rows)?;
         let summary = PlatformSummary {
             platform: platform.to_owned(),
             reused: false,
@@ -266,7 +268,7 @@ impl Job<'_> {
             packs: packs.iter().map(|pack| pack.summary.clone()).collect(),
         };
         let loaded = Loaded { release, manifest: way.old.manifest.clone(), index: way.old.index.clone() };
-        let bases = bases.into_iter().zip(packs).map(|(loaded, pack)| DraftBase { loaded, tree: pack.tree });
+        let bases = bases.into_iter().zip(packs).map(|(loaded, pack)| pack.into_base(loaded));
         Ok(Draft { loaded, bases: bases.collect(), summary })
     }
 
@@ -325,5 +327,5 @@ fn taken_over(row: &PackRow, base: &VerifiedRelease) -> Pack {
         fate: PackFate::Kept(row.length),
         seconds: 0.0,
     };
-    Pack { row: Some(row.clone()), tree: None, summary }
+    Pack { row: Some(row.clone()), tree: None, applied: false, summary }
 }

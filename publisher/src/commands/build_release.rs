@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lamplighter_publisher::build_release::{self, Request};
+use lamplighter_publisher::build_release::shard::Shard;
+use lamplighter_publisher::build_release::{self, Mode, Request};
 use lamplighter_publisher::config::{Config, ConfigError, PlatformConfig};
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::report::Summary;
@@ -67,9 +68,40 @@ pub(crate) struct Args {
     /// Do not try the ways to the release before it is published.
     #[arg(long)]
     no_proof: bool,
+    /// After so many seconds no further pack is begun, the most useful being first; which that leaves out depends on the
+    /// machine.
+    #[arg(long, value_name = "S")]
+    budget_seconds: Option<u64>,
+    /// What the packs of the run may take together, in bytes; the least useful are left out until the others fit.
+    #[arg(long, value_name = "N")]
+    budget_bytes: Option<u64>,
+    /// A directory of patches, so that the next run does not compute them again.
+    #[arg(long, value_name = "DIR")]
+    patch_cache: Option<PathBuf>,
+    /// What that directory may take, in MiB; what was used longest ago goes first. [default: 4096]
+    #[arg(long, value_name = "MIB")]
+    patch_cache_mib: Option<u64>,
+    /// Show what would be published and what it would cost users; writes nothing into the site, and needs no keys.
+    #[arg(long)]
+    dry_run: bool,
+    /// Make only the packs of share I of N, without signing: for work divided over machines. Needs no keys.
+    #[arg(long, value_name = "I/N", value_parser = |text: &str| text.parse::<Shard>(), conflicts_with = "dry_run")]
+    shard: Option<Shard>,
+    /// Take the packs that shards have made, each tried before it counts, make what is missing, sign and publish.
+    #[arg(long, conflicts_with_all = ["dry_run", "shard"])]
+    collect: bool,
 }
 
 impl Args {
+    fn mode(&self) -> Mode {
+        match self.shard {
+            Some(shard) => Mode::Shard(shard),
+            None if self.dry_run => Mode::DryRun,
+            None if self.collect => Mode::Collect,
+            None => Mode::Publish,
+        }
+    }
+
     fn flags(&self) -> Result<Config, ConfigError> {
         let platform = |(name, dir)| (name, PlatformConfig { dir, ..PlatformConfig::default() });
         let notes =
@@ -81,6 +113,10 @@ impl Args {
             jobs: self.jobs,
             memory_mib: self.memory,
             effort: self.effort,
+            budget_seconds: self.budget_seconds,
+            budget_bytes: self.budget_bytes,
+            patch_cache: self.patch_cache.clone(),
+            patch_cache_mib: self.patch_cache_mib,
             minimum_build: self.minimum_build,
             rollout: self.rollout.clone(),
             no_channel: self.no_channel.then_some(true),
@@ -114,10 +150,13 @@ pub(super) fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Opti
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let config = args.sign.with(args.flags()?)?;
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
+    request.mode = args.mode();
     request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
-    super::write_page(&request.site, term);
+    if matches!(request.mode, Mode::Publish | Mode::Collect) {
+        super::write_page(&request.site, term);
+    }
     term.result(summary.to_table().trim_end(), &event(&summary));
     Ok(ExitCode::SUCCESS)
 }
@@ -148,6 +187,9 @@ pub(super) fn event(summary: &Summary) -> Value {
         summary.channel.as_ref().map(|c| json!({"channel": c.channel, "sequence": c.sequence, "moved": c.moved}));
     json!({
         "event": "release", "build": summary.build, "version": summary.version, "platforms": platforms,
-        "channel": channel,
+        "channel": channel, "dry_run": summary.dry_run, "shard": summary.shard.map(|shard| shard.to_string()),
+        "patch_cache": summary.patch_cache.map(|kept| json!({
+            "reused": kept.reused, "computed": kept.computed, "failed": kept.failed, "bytes": kept.bytes,
+        })),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::head::Moved;
 use lamplighter_publisher::head::edits::Shares;
 use lamplighter_publisher::promote::{self, Request};
 use serde_json::json;
@@ -41,14 +42,18 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     };
     let moved = promote::run(&request, Arc::new(term.clone()))?;
     super::write_page(config.site()?, term);
+    told(request.channel, request.build, &moved, term);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where `channel` stands.
+pub(super) fn told(channel: &str, build: u64, moved: &Moved, term: &Term) {
     let verb = if moved.changed { "offers" } else { "offered before" };
-    let platforms = moved.platforms.join(", ");
     let text =
-        format!("{} {verb} build {} to {platforms} (sequence {})", request.channel, request.build, moved.sequence);
+        format!("{channel} {verb} build {build} to {} (sequence {})", moved.platforms.join(", "), moved.sequence);
     let event = json!({
-        "event": "head", "channel": request.channel, "build": request.build, "platforms": moved.platforms,
-        "sequence": moved.sequence, "changed": moved.changed,
+        "event": "head", "channel": channel, "build": build, "platforms": moved.platforms, "sequence": moved.sequence,
+        "changed": moved.changed,
     });
     term.result(&text, &event);
-    Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lamplighter_client::format::digest::Blake3;
 use tempfile::SpooledTempFile;
 
+use super::kept::KeptPatches;
 use super::{Budget, PackBuildError, PackOptions, default_memory_bytes};
 use crate::diff::{ENCODER_VERSION, Encoded};
 
@@ -45,6 +47,8 @@ impl CachedUnit {
 pub struct UnitCache {
     budget: Budget,
     slots: Mutex<HashMap<Blake3, Slot>>,
+    /// Patches of earlier runs.
+    kept: Option<KeptPatches>,
 }
 
 type Slot = Arc<Mutex<Option<Arc<CachedUnit>>>>;
@@ -61,7 +65,18 @@ impl UnitCache {
     /// An empty cache. What it holds beyond memory lies in the scratch directories of the packs that were built with
     /// it, so those must outlive it.
     pub fn new(budget: Budget) -> Self {
-        Self { budget, slots: Mutex::default() }
+        Self { budget, slots: Mutex::default(), kept: None }
+    }
+
+    /// The same, with the patches of earlier runs in `kept`.
+    #[must_use]
+    pub fn with_kept(self, kept: Option<KeptPatches>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// The patches of earlier runs.
+    pub fn kept(&self) -> Option<&KeptPatches> {
+        self.kept.as_ref()
     }
 
     /// What the patches of all packs share.
@@ -73,6 +88,7 @@ impl UnitCache {
     pub(super) fn get_or_encode(
         &self,
         key: Blake3,
+        scratch: &Path,
         encode: impl FnOnce() -> Result<CachedUnit, PackBuildError>,
     ) -> Result<(Arc<CachedUnit>, bool), PackBuildError> {
         let slot = {
@@ -83,7 +99,15 @@ impl UnitCache {
         if let Some(unit) = &*unit {
             return Ok((Arc::clone(unit), true));
         }
+        if let Some(found) = self.kept.as_ref().and_then(|kept| kept.load(key, scratch)) {
+            let found = Arc::new(found);
+            *unit = Some(Arc::clone(&found));
+            return Ok((found, true));
+        }
         let encoded = Arc::new(encode()?);
+        if let Some(kept) = &self.kept {
+            kept.store(key, &encoded);
+        }
         *unit = Some(Arc::clone(&encoded));
         Ok((encoded, false))
     }

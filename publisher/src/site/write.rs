@@ -25,7 +25,9 @@ pub struct SiteWriter {
     watch: Arc<dyn Watch>,
     /// Directories whose names are not known to be durable yet.
     touched: Mutex<BTreeSet<PathBuf>>,
-    _lock: File,
+    temp_dir: PathBuf,
+    /// None where nothing is written.
+    lock: Option<File>,
 }
 
 impl SiteWriter {
@@ -35,6 +37,16 @@ impl SiteWriter {
     /// Not a site; another publisher holds it; the disk.
     pub fn lock(dir: &Path, watch: Arc<dyn Watch>) -> Result<Self, SiteError> {
         Self::hold(Site::open(dir)?, watch)
+    }
+
+    /// One that writes nothing into the site at `dir`, and holds no lock: what is put is only looked at. `temp_dir` is
+    /// the caller's, for files under way.
+    ///
+    /// # Errors
+    /// Not a site.
+    pub fn pretending(dir: &Path, temp_dir: &Path, watch: Arc<dyn Watch>) -> Result<Self, SiteError> {
+        let (site, temp_dir) = (Site::open(dir)?, temp_dir.to_owned());
+        Ok(Self { site, watch, touched: Mutex::default(), temp_dir, lock: None })
     }
 
     /// Makes an empty directory into a site with this first root.
@@ -60,7 +72,8 @@ impl SiteWriter {
             Err(std::fs::TryLockError::WouldBlock) => return Err(SiteError::Locked { dir: site.dir.clone() }),
             Err(std::fs::TryLockError::Error(source)) => return Err(write(source)),
         }
-        let writer = Self { site, watch, touched: Mutex::default(), _lock: lock };
+        let temp_dir = work.join("tmp");
+        let writer = Self { site, watch, touched: Mutex::default(), temp_dir, lock: Some(lock) };
         remove_tree(&writer.temp_dir()).map_err(write)?;
         std::fs::create_dir(writer.temp_dir()).map_err(write)?;
         Ok(writer)
@@ -73,7 +86,7 @@ impl SiteWriter {
 
     /// A directory on the site's volume for files under way; it is emptied when the run ends, or when the next begins.
     pub fn temp_dir(&self) -> PathBuf {
-        self.site.dir.join(WORK_DIR).join("tmp")
+        self.temp_dir.clone()
     }
 
     /// Whether the immutable file `name` is there with this length.
@@ -152,8 +165,44 @@ impl SiteWriter {
         if self.site.length(&layout::release(build, platform)).is_some() {
             return Err(SiteError::Immutable { name: layout::release(build, platform) });
         }
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let name = layout::release_dir(build, platform);
         remove_tree(&self.site.path(&name)).map_err(|source| SiteError::Write { name, source })
+    }
+
+    /// Removes the file `name`; it is durable after the next [`SiteWriter::barrier`].
+    ///
+    /// # Errors
+    /// The disk. A file that is gone already is no error.
+    pub fn remove(&self, name: &str) -> Result<(), SiteError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        self.watch.removing(name);
+        let path = self.site.path(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(SiteError::Write { name: name.to_owned(), source });
+            }
+            _ => {}
+        }
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.extend(path.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Removes the directory `name` and those above it, as far as they are empty. Call it after the barrier: an empty
+    /// directory says nothing, so what becomes of it in a power cut does not matter.
+    pub fn remove_empty(&self, name: &str) {
+        let dir = self.site.path(name);
+        let below_site = dir.ancestors().take_while(|dir| **dir != self.site.dir);
+        for dir in below_site {
+            if std::fs::remove_dir(dir).is_err() {
+                break;
+            }
+        }
     }
 
     /// A file named by its own digest can only differ by damage, and is mended; any other is what clients may have read.
@@ -173,6 +222,9 @@ impl SiteWriter {
     }
 
     fn rename_in(&self, name: &str, file: NamedTempFile) -> Result<(), SiteError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let write = |source: io::Error| SiteError::Write { name: name.to_owned(), source };
         file.as_file().sync_data().map_err(write)?;
         let path = self.site.path(name);
@@ -190,8 +242,10 @@ impl SiteWriter {
 
 impl Drop for SiteWriter {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next run.
-        let _ = remove_tree(&self.temp_dir());
+        if self.lock.is_some() {
+            // What cannot be removed now is removed by the next run.
+            let _ = remove_tree(&self.temp_dir);
+        }
     }
 }
 

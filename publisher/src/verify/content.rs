@@ -16,10 +16,10 @@ use crate::site::{Site, SiteError};
 use crate::watch::Watch;
 
 /// A pack and the releases it stands between.
-pub(super) struct Pack<'a> {
-    pub(super) row: &'a PackRow,
-    pub(super) base: &'a Release,
-    pub(super) target: &'a Release,
+pub(crate) struct Pack<'a> {
+    pub(crate) row: &'a PackRow,
+    pub(crate) base: &'a Release,
+    pub(crate) target: &'a Release,
 }
 
 /// Reads, hashes and decodes one object of this name, stored length and raw length.
@@ -41,7 +41,7 @@ pub(super) fn object(
 }
 
 /// Reads one pack: its header, what the header makes of the base manifest, every block, and that nothing follows.
-pub(super) fn pack(site: &Site, pack: &Pack<'_>, watch: &dyn Watch) -> Result<(), Finding> {
+pub(crate) fn pack(site: &Site, pack: &Pack<'_>, watch: &dyn Watch) -> Result<(), Finding> {
     let name = layout::pack(&pack.row.header.blake3);
     let finding = |text: String| Finding { code: "pack", name: name.clone(), text };
     watch.advanced(pack.row.length);
