@@ -249,12 +249,12 @@ fn map_cell(base: u64, told: &Told) -> String {
 fn update(out: &mut String, told: &Explanation) {
     let _ = write!(
         out,
-        "<h4>The update from <bdi>{}</bdi> to <bdi>{}</bdi></h4>\n<p>{} of {} in full; {} stay as they are, {} differ, {} are gone.</p>\n",
+        "<h4>The update from <bdi>{}</bdi> to <bdi>{}</bdi></h4>\n<p>{} of {} in full. Files: {} unchanged, {} changed, {} gone.</p>\n",
         esc(&told.base.1),
         esc(&told.target.1),
         bytes(told.download_bytes),
         bytes(told.full_bytes),
-        counted(told.unchanged, "file"),
+        told.unchanged,
         told.parts.len(),
         told.removed.len()
     );
@@ -271,7 +271,7 @@ fn update(out: &mut String, told: &Explanation) {
             "<tr><th scope=\"row\">{name}</th><td>{how}</td><td class=\"num\">{}</td><td class=\"num\">{} %</td>\
              <td class=\"share\"><span class=\"bar\" style=\"width:{}%\"></span></td></tr>",
             bytes(taken),
-            percent(permille),
+            if permille == 0 && taken > 0 { "&lt;0.1".to_owned() } else { percent(permille) },
             percent(permille)
         );
     };
