@@ -44,9 +44,12 @@ def get(port, name, **headers):
 
 
 @contextlib.contextmanager
-def running(command, port):
-    """A server of ours; ends with the block."""
-    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def running(command, port, home=None):
+    """A server of ours; ends with the block. What it keeps for itself it keeps in `home`."""
+    process = subprocess.Popen(
+        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "HOME": str(home or pathlib.Path.home())},
+    )
     try:
         for _ in range(400):
             if process.poll() is not None:
@@ -75,9 +78,9 @@ def nginx(site, path, scratch):
 def caddy(site, path, scratch):
     port = free_port()
     config = scratch / "Caddyfile"
-    options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
+    options = "{\n\tadmin off\n\tauto_https off\n}\n"
     config.write_text(options + configured("caddy", f"http://127.0.0.1:{port}", site, path))
-    with running([find_tool("caddy"), "run", "--adapter", "caddyfile", "--config", config], port):
+    with running([find_tool("caddy"), "run", "--adapter", "caddyfile", "--config", config], port, scratch):
         yield port
 
 

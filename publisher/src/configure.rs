@@ -99,13 +99,21 @@ impl Place {
     }
 }
 
+/// Caddy's line that takes the path off the names below it.
+fn strip(path: &str) -> String {
+    match path.trim_end_matches('/') {
+        "" => "# The site is the whole host.".to_owned(),
+        prefix => format!("uri strip_prefix {prefix}"),
+    }
+}
+
 /// The configuration of `server` for a site at `place`.
 pub fn configure(server: Server, place: &Place) -> String {
     let values = [
         ("host", place.host.clone()),
         ("name", place.host.replace('.', "-")),
         ("path", place.path.clone()),
-        ("prefix", if place.path == "/" { "/".to_owned() } else { place.path.trim_end_matches('/').to_owned() }),
+        ("strip", strip(&place.path)),
         ("root", place.root.clone()),
         ("directory", place.root.trim_start_matches('/').to_owned()),
         ("listen", server.listen(place)),
