@@ -53,11 +53,11 @@ screens: setup-screens
 
 ## The report of a site, index.html, in a real Chromium: drawn, named, readable, asking nobody; `RECORD=1` keeps its pictures in
 ## docs/images/.
-page: setup-page
+page: setup-page release
 	$(PYTHON) scripts/page.py $(if $(RECORD),--record)
 
 ## nginx, Caddy and Apache with what `publisher configure` prints for them: every header of every file, and updates through them.
-configs: setup-configs
+configs: setup-configs release
 	$(PYTHON) scripts/configs.py
 
 ## The client that ships: killed at system calls, failing ones, cut off from power, on full disks. As root; `LONG=1`: every call,

@@ -22,7 +22,6 @@ import time
 import lab
 from lab import LabError, find_tool, free_port, run
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target")) / "debug"
 PLATFORM = "linux-x86_64"
 HEADERS = ("Cache-Control", "Content-Type", "X-Content-Type-Options")
 APACHE_MODULES = ("mpm_event", "authz_core", "alias", "dir", "env", "headers", "mime")
@@ -31,7 +30,7 @@ APACHE_MODULES = ("mpm_event", "authz_core", "alias", "dir", "env", "headers", "
 def configured(server, listen, root, path):
     """What `publisher configure` prints for it."""
     words = ["configure", server, "--listen", listen, "--root", root, "--path", path]
-    return run(TARGET / "publisher", *words).stdout
+    return run(lab.binaries() / "publisher", *words).stdout
 
 
 def get(port, name, **headers):
@@ -104,7 +103,7 @@ SERVERS = {"nginx": nginx, "caddy": caddy, "apache": apache}
 
 
 def make_site(scratch):
-    site, keys, publisher = scratch / "site", scratch / "keys", TARGET / "publisher"
+    site, keys, publisher = scratch / "site", scratch / "keys", lab.binaries() / "publisher"
     run(publisher, "keygen", "--out", keys)
     common = ["--site", site, "--app", lab.APP, "--keys", keys]
     run(publisher, "init", *common)
@@ -163,7 +162,7 @@ def check_others(port, path, checks):
 
 def check_client(site, port, path, scratch, checks):
     """Installs build 1 from its own days, updates to build 2."""
-    client = lab.Client(TARGET, scratch / "installed")
+    client = lab.Client(lab.binaries(), scratch / "installed")
     head = site / "channels" / f"{lab.CHANNEL}.head"
     newest = head.read_bytes()
     head.write_bytes((scratch.parent / "first.head").read_bytes())
@@ -178,8 +177,6 @@ def main():
     wanted = sys.argv[1:] or list(SERVERS)
     if set(wanted) - set(SERVERS):
         raise LabError(f"unknown server; there are: {' '.join(SERVERS)}")
-    cargo = os.environ.get("CARGO", "cargo")
-    run(cargo, "build", "--quiet", "--locked", "-p", "lamplighter-publisher", "-p", "lamplighter-client", "--bins")
     checks = Checks()
     with tempfile.TemporaryDirectory(prefix="lamplighter-configs-") as directory:
         scratch = pathlib.Path(directory)
@@ -187,7 +184,7 @@ def main():
         scratch.chmod(0o755)
         site = make_site(scratch)
         port = free_port()
-        with running([TARGET / "publisher", "serve", "--site", site, "--listen", f"127.0.0.1:{port}", "--quiet"], port) as truth:
+        with running([lab.binaries() / "publisher", "serve", "--site", site, "--listen", f"127.0.0.1:{port}", "--quiet"], port) as truth:
             for name in wanted:
                 for path in ("/", "/get/app/"):
                     checks.server = f"{name} at {path}"

@@ -11,9 +11,10 @@ picture in docs/images/, --keep the page itself.
 
 import argparse
 import contextlib
-import os
 import pathlib
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,9 +22,9 @@ import time
 import zipfile
 
 import cdp
+import lab
 from lab import REPOSITORY, LabError, free_port, run
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug"
 APP = "org.example.lantern"
 PLATFORMS = ("linux-x86_64", "windows-x86_64")
 RELEASES = 12
@@ -106,14 +107,10 @@ LOOK = r"""
 
 def noise(seed, length):
     """Bytes nothing compresses, the same for the same seed."""
-    import random
-
     return random.Random(seed).randbytes(length)
 
 
 def prose(seed, lines):
-    import random
-
     dice = random.Random(seed)
     words = "lamp wick oil flame glass street night round ladder brass bright early late turn keep".split()
     return "".join(" ".join(dice.choices(words, k=9)) + ".\n" for _ in range(lines)).encode()
@@ -150,7 +147,7 @@ def write_tree(tree, number, platform):
 
 def make_site(scratch):
     """Twelve releases over some months; the last is under way to its users."""
-    site, keys, publisher = scratch / "site", scratch / "keys", TARGET / "publisher"
+    site, keys, publisher = scratch / "site", scratch / "keys", lab.binaries() / "publisher"
     now = int(time.time())
     run(publisher, "keygen", "--out", keys)
     first = {"SOURCE_DATE_EPOCH": str(now - RELEASES * 9 * DAY_S)}
@@ -175,14 +172,12 @@ def server(site):
     """The site as a bucket would hand it out."""
     port = free_port()
     process = subprocess.Popen(
-        [TARGET / "publisher", "serve", "--site", site, "--listen", f"127.0.0.1:{port}"],
+        [lab.binaries() / "publisher", "serve", "--site", site, "--listen", f"127.0.0.1:{port}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     try:
         for _ in range(200):
             with contextlib.suppress(OSError):
-                import socket
-
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
                 break
             time.sleep(0.05)
@@ -249,16 +244,14 @@ def main():
     parser.add_argument("--record", action="store_true", help="keep the picture in docs/images/")
     parser.add_argument("--keep", type=pathlib.Path, help="keep the page here")
     args = parser.parse_args()
-    cargo = os.environ.get("CARGO", "cargo")
-    run(cargo, "build", "--quiet", "--locked", "-p", "lamplighter-publisher", "-p", "lamplighter-client", "--bins")
     with tempfile.TemporaryDirectory(prefix="lamplighter-page-") as directory:
         scratch = pathlib.Path(directory)
         site = make_site(scratch)
         if args.keep:
             shutil.copy(site / "index.html", args.keep)
-        run(TARGET / "publisher", "verify", "--site", site, "--no-proof")
+        run(lab.binaries() / "publisher", "verify", "--site", site, "--no-proof")
         again = scratch / "again.html"
-        run(TARGET / "publisher", "page", "--site", site, "--out", again)
+        run(lab.binaries() / "publisher", "page", "--site", site, "--out", again)
         expect(again.read_bytes() == (site / "index.html").read_bytes(), "the page of the same site is another")
         with cdp.Chromium(scratch / "chromium") as browser:
             page = (site / "index.html").as_uri()
