@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand e2e faults giant simulate scoreboard embed embed-windows screens page configs lint edges slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant simulate scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -12,8 +12,8 @@ demo:
 	scripts/demo.sh
 
 ## Every test: the crates' own, the rules of trust beside python-tuf's, stock tools over a site, the C library from four
-## languages, then the end-to-end run on real releases over nginx.
-test: setup-test unit oracle verify-by-hand embed e2e
+## languages, the guides and recipes, then the end-to-end run on real releases over nginx.
+test: setup-test unit oracle verify-by-hand embed guides recipes e2e
 
 unit:
 	$(CARGO) test --workspace --locked
@@ -21,6 +21,24 @@ unit:
 ## The recipes of docs/verifying.md over a site made for it: stock minisign, openssl, b3sum and Python's zlib.
 verify-by-hand: setup-test
 	$(PYTHON) scripts/verify_by_hand.py
+
+## Every command of the guides in docs/, run as a reader would, and what it prints; with `BIN=DIR`, by the programs there.
+BIN ?= target/release
+guides: setup-test $(if $(filter target/release,$(BIN)),release)
+	LAMPLIGHTER_BIN=$(BIN) $(PYTHON) scripts/guides.py
+
+## The steps of the CI recipes in ci/, run as their CI would.
+recipes: setup-test $(if $(filter target/release,$(BIN)),release)
+	LAMPLIGHTER_BIN=$(BIN) $(PYTHON) scripts/recipes.py
+
+## Man pages and completions of all programs, in DIR.
+manuals:
+	@test -n "$(DIR)" || { echo "make manuals DIR=..."; exit 2; }
+	$(CARGO) run --locked -p lamplighter-publisher --bin publisher -- man --out $(DIR)
+	for shell in bash zsh fish powershell; do \
+		$(CARGO) run --quiet --locked -p lamplighter-publisher --bin publisher -- completions $$shell >$(DIR)/publisher.$$shell || exit 1; \
+	done
+	$(CARGO) run --locked -p lamplighter-publisher --example client_manual -- $(DIR)
 
 ## Random histories of roots, heads, releases and clocks, judged by the client and by python-tuf; `HISTORIES=100000` is the
 ## long form, hours.
@@ -78,6 +96,11 @@ scoreboard: setup-test setup-compare release
 ## there: the client has one release or the next, whole.
 edges: setup-edges release
 	$(PYTHON) scripts/edges.py
+
+## Uploads, releases from machines that keep nothing, races and crashes in the middle, against a real S3 server and one that ignores
+## conditions.
+store: setup-store release
+	$(PYTHON) scripts/store.py
 
 ## Over a line of 2 Mbit/s that loses one packet in fifty, beside curl: what share of curl's speed an update reaches. As root.
 slow-network: setup-edges release
@@ -140,14 +163,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-edges setup-configs setup-page setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

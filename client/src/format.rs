@@ -21,6 +21,7 @@ pub mod document;
 pub mod handover;
 pub mod head;
 pub mod journal;
+pub mod last;
 pub mod launch;
 pub mod layout;
 pub mod manifest;

@@ -16,9 +16,11 @@
 pub mod bundle;
 mod consult;
 pub mod deploy;
+pub mod doctor;
 pub mod download;
 pub mod error;
 pub mod format;
+pub mod keep;
 pub mod launch;
 pub mod launcher;
 pub mod machine;

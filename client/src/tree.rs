@@ -65,7 +65,7 @@ use crate::format::path::{RelPath, STATE_DIR};
 
 pub use error::TreeError;
 pub use recover::Recovery;
-pub use share::system_share;
+pub use share::{system_share, volume_kind};
 pub use stage::{CheckedFile, StagedFile, StagedUpdate, Staging};
 pub use transaction::{Backups, Before, CommitReport, Kept, Op, Record, Transaction};
 pub use uninstall::Uninstalled;

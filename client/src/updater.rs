@@ -4,7 +4,11 @@
 //! the state directory of the tree.
 
 mod back;
+mod doctor;
+mod examine;
 mod hand_over;
+mod kept;
+mod last;
 mod look;
 mod outcome;
 mod preinstalled;
@@ -29,7 +33,6 @@ use crate::machine::{Machine, ThisMachine};
 use crate::notes::NotesSection;
 use crate::progress::{Cancel, Event, Phase, Progress, Silent};
 use crate::source::HttpOptions;
-use crate::tree::scan::{self, Depth, Finding, Found};
 use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock, system_share};
 use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
@@ -37,6 +40,7 @@ use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict,
 pub use back::{STARTS_MAX, Start};
 pub(crate) use hand_over::HANDOVER;
 pub use hand_over::{FAILED_UPDATE_VARIABLE, HandedOver, SELF_TEST};
+use last::deployed;
 pub use look::Look;
 pub use outcome::{Adopted, CheckOutcome, Damage, Outcome, Status, Verified};
 pub use preinstalled::state_files;
@@ -147,6 +151,14 @@ impl Updater {
     /// # Errors
     /// A tree with a record is there already; whatever stops the installation. It is resumed by the same call.
     pub fn install(config: Config, origin: &Origin) -> Result<Outcome, Error> {
+        Self::install_from(config, origin, None)
+    }
+
+    /// The same, asking `from` first this time; it is not remembered.
+    ///
+    /// # Errors
+    /// As for [`Self::install`].
+    pub fn install_from(config: Config, origin: &Origin, from: Option<&str>) -> Result<Outcome, Error> {
         let created = CreatedDir::ensure(&config.tree)?;
         let updater = Self::for_origin(config, origin)?;
         if updater.tree.record()?.is_some() {
@@ -154,7 +166,7 @@ impl Updater {
         }
         updater.may_stage()?;
         let state = updater.state()?;
-        let downloader = updater.downloader(None, &state.mirrors)?;
+        let downloader = updater.downloader(from, &state.mirrors)?;
         let judgement = updater.consult(&downloader, &state, None, Goal::Update)?;
         let release = match judgement.verdict {
             Verdict::Offer(release) => release,
@@ -165,7 +177,7 @@ impl Updater {
         let lock = updater.begin()?;
         updater.write_origin(&lock, origin)?;
         updater.remember(&lock, judgement.state)?;
-        let downloader = updater.downloader(None, &judgement.mirrors)?;
+        let downloader = updater.downloader(from, &judgement.mirrors)?;
         let report = updater.deploy(&lock, &downloader).run(&Order {
             release: &release,
             base: None,
@@ -277,18 +289,26 @@ impl Updater {
         consult::notes(&offer.release, installed.map(|installed| installed.build), language, &downloader)
     }
 
-    /// Brings the tree to the release its channel offers; content comes from `from` if given, else from the site.
+    /// Brings the tree to the release its channel offers; `from`, if given, is asked before the site this time.
     ///
     /// # Errors
     /// Whatever stops it; the tree is as before or as after, and what was fetched is kept for the next time.
     pub fn update(&self, from: Option<&str>) -> Result<Outcome, Error> {
         let lock = self.begin()?;
-        match self.offer(&lock, from)? {
+        let ended = self.update_locked(&lock, from);
+        self.noted(&lock, "update", ended, |outcome| match outcome {
+            Outcome::Done(report) => deployed(report),
+            Outcome::Idle(idle) => (idle.code(), 0),
+        })
+    }
+
+    fn update_locked(&self, lock: &TreeLock, from: Option<&str>) -> Result<Outcome, Error> {
+        match self.offer(lock, from)? {
             Offered::Idle(idle) => Ok(Outcome::Idle(idle)),
             Offered::Release { release, base, installed, downloader } => {
-                let (deploy, order) = (self.deploy(&lock, &downloader), update_order(&release, base.as_ref()));
+                let (deploy, order) = (self.deploy(lock, &downloader), update_order(&release, base.as_ref()));
                 let staged = deploy.stage(&order)?;
-                self.open_way_back(&lock, installed)?;
+                self.open_way_back(lock, installed)?;
                 Ok(Outcome::Done(Box::new(deploy.commit(staged, &order)?)))
             }
         }
@@ -330,36 +350,6 @@ impl Updater {
         Ok(Offered::Release { release, base, installed, downloader })
     }
 
-    /// Compares every listed file with the installed manifest, by BLAKE3 and with `crc` by the CRC pair too.
-    ///
-    /// # Errors
-    /// No record, or a damaged one. Damaged files are no error but the result.
-    pub fn verify(&self, crc: bool) -> Result<Verified, Error> {
-        if self.tree.is_in_transaction()? {
-            drop(self.begin()?);
-        }
-        let record = self.required_record()?;
-        let depth = if crc { Depth::ContentAndCrc } else { Depth::Content };
-        let manifest = &record.base.manifest;
-        self.config.progress.event(Event::Started { phase: Phase::Verify, total_bytes: manifest.content_bytes() });
-        let rows: Vec<_> = manifest.rows().iter().collect();
-        let findings = scan::check(&self.tree, &rows, depth, self.config.progress.as_ref(), &self.config.cancel);
-        if self.config.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let damaged = rows.iter().zip(findings).filter_map(|(row, finding)| {
-            let keep = row.policy == crate::format::manifest::Policy::Keep;
-            Some(Damage { path: row.path.clone(), what: describe(finding)?, keep })
-        });
-        Ok(Verified {
-            build: record.release.release.build,
-            version: record.release.release.version.clone(),
-            rows: manifest.rows().len(),
-            read_bytes: manifest.content_bytes(),
-            damaged: damaged.collect(),
-        })
-    }
-
     /// Brings every listed file back to the installed manifest. Needs no fresh head, only the record; and the site only for
     /// content that is not in the tree.
     ///
@@ -375,7 +365,8 @@ impl Updater {
         }
         let record = self.required_record()?;
         let downloader = self.downloader(from, &self.state()?.mirrors)?;
-        self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly))
+        let ended = self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly));
+        self.noted(&lock, "heal", ended, deployed)
     }
 
     /// Fetches every listed file in full again, whatever is on disk, and replaces what differs. Until all of it is there
@@ -389,26 +380,6 @@ impl Updater {
         let record = self.required_record()?;
         let downloader = self.downloader(None, &self.state()?.mirrors)?;
         self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))
-    }
-
-    /// What is known without asking the site.
-    ///
-    /// # Errors
-    /// A damaged record.
-    pub fn status(&self) -> Result<Status, Error> {
-        let state = self.state()?;
-        let installed = self.installed_release(&state)?;
-        let root = trust::newest_root(&self.facts(&state, None, Goal::Check))?;
-        let channel = state.channels.get(&self.settings.channel);
-        Ok(Status {
-            settings: self.settings.clone(),
-            installed,
-            unfinished: self.tree.is_in_transaction()?,
-            root_version: root.version,
-            root_expires: root.expires,
-            last_issued: channel.map(|c| c.issued),
-            sequence: channel.map(|c| c.sequence),
-        })
     }
 
     fn deploy<'a>(&'a self, lock: &'a TreeLock, downloader: &'a Downloader) -> Deploy<'a> {
@@ -516,17 +487,4 @@ impl Drop for CreatedDir {
             let _ = std::fs::remove_dir(&self.path);
         }
     }
-}
-
-fn describe(finding: Finding) -> Option<String> {
-    Some(match finding {
-        Finding::Intact => return None,
-        Finding::WrongMode => "has the wrong executable bit".into(),
-        Finding::Missing => "is missing".into(),
-        Finding::Other(Found::File { size, .. }) => format!("has other content ({size} bytes)"),
-        Finding::Other(Found::Link(destination)) => format!("is a link to {destination}"),
-        Finding::Other(Found::Directory) => "is a directory".into(),
-        Finding::Other(Found::Special) => "is a device, socket or pipe".into(),
-        Finding::Other(Found::Unreadable(error)) => format!("cannot be read: {error}"),
-    })
 }

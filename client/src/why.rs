@@ -19,6 +19,15 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Stable name of the rule that decided: `available`, [`Idle::code`] or [`Error::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Offered(..) => "available",
+            Self::Idle(idle) => idle.code(),
+            Self::Failed(error) => error.code(),
+        }
+    }
+
     /// Whether it is not known what the channel offers.
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
@@ -43,7 +52,7 @@ pub struct Known<'a> {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// Stable name of the rule: `available`, [`Idle::code`] or [`Error::code`].
+    /// [`Ended::code`].
     pub code: &'static str,
     /// The paragraph.
     pub text: String,
@@ -53,24 +62,22 @@ pub struct Why {
 
 /// Explains how asking ended.
 pub fn explain(known: &Known<'_>, ended: &Ended) -> Why {
-    let (code, decision, advice) = match ended {
+    let (decision, advice) = match ended {
         Ended::Offered(build, version) => {
             let text = format!("Build {build} ({version}) is newer, and nothing holds it back here.");
-            ("available", text, Some("An update installs it."))
+            (text, Some("An update installs it."))
         }
-        Ended::Idle(idle) => (idle.code(), decided(idle, known.clock), advice_idle(idle)),
-        Ended::Failed(error) => (
-            error.code(),
-            format!("Asking the site failed: {}.", error.to_string().trim_end_matches('.')),
-            advice(error),
-        ),
+        Ended::Idle(idle) => (decided(idle, known.clock), advice_idle(idle)),
+        Ended::Failed(error) => {
+            (format!("Asking the site failed: {}.", error.to_string().trim_end_matches('.')), advice(error))
+        }
     };
     let mut parts = vec![installed(known)];
     parts.extend(known.head.map(|head| says(head, known.platform)));
     parts.extend(is_bad(known));
     parts.push(decision);
     parts.extend(advice.map(str::to_owned));
-    Why { code, text: parts.join(" "), advice }
+    Why { code: ended.code(), text: parts.join(" "), advice }
 }
 
 fn installed(known: &Known<'_>) -> String {

@@ -10,8 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, bundle, check_remote, configure, cost, explain, finish, init, keygen, page, promote, prune, refresh,
-    revert, root, serve, steer, verify,
+    build_release, bundle, check_remote, configure, cost, explain, finish, init, keygen, manual, page, promote, prune,
+    refresh, revert, root, serve, steer, upload, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -22,7 +22,7 @@ Exit codes:
   3  input: the directory to be published
   4  trust: keys and signatures
   5  site: what the site holds, or does not; `verify` or `check-remote` found something wrong
-  6  disk: reading or writing failed
+  6  disk or network: reading or writing failed
   7  proof: what was built does not lead where it should
   8  locked: another publisher is at work on the site
   130  interrupted
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Write the report of a site for people, index.html; every command that changes a channel does so, too.
     Page(page::Args),
+    /// Send a site to a bucket or a directory: only what is missing, channel heads last.
+    Upload(upload::Args),
     /// Write a release as an archive for a download page, or as the folder an installer is made from.
     Bundle(bundle::Args),
     /// Look at a published site as a client does: what is missing, and what expires soon.
@@ -96,6 +98,10 @@ pub(crate) enum Command {
     Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.
     Serve(serve::Args),
+    /// Print a script that completes this program's command line in a shell.
+    Completions(manual::CompletionsArgs),
+    /// Write man pages of this program.
+    Man(manual::ManArgs),
 }
 
 /// Where secret keys come from.
@@ -139,15 +145,19 @@ impl ConfigArgs {
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site's directory.
-    #[arg(long, value_name = "DIR")]
+    /// The site: a directory. Where heads are signed also the address of a site elsewhere, s3://bucket/prefix, gs://, az://
+    /// or https://; what is needed of it is fetched into --cache, and what is new is sent back.
+    #[arg(long, value_name = "DIR|ADDRESS")]
     site: Option<PathBuf>,
+    /// Where what is needed of a site elsewhere is kept for the next time.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 impl SiteArgs {
     /// The configuration with these flags and `more` on top.
     pub(crate) fn with(&self, more: Config) -> Result<Config, Error> {
-        self.config.with(Config { site: self.site.clone(), ..more })
+        self.config.with(Config { site: self.site.clone(), cache: self.cache.clone(), ..more })
     }
 }
 
@@ -196,6 +206,7 @@ impl SignArgs {
 pub(crate) fn access<'a>(config: &'a Config, keys: &'a KeySources, time: Time) -> Result<Access<'a>, Error> {
     Ok(Access {
         site: config.site()?,
+        origin: None,
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
         keys,
         expires_days: config.expires_days()?,

@@ -35,6 +35,7 @@ use crate::config::{Config, ConfigError, PlatformConfig};
 use crate::error::Error;
 use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
+use crate::origin::Origin;
 use crate::packs::{Budget, KeptPatches, KeptUse, PackOptions, UnitCache};
 use crate::proof::record::Proofs;
 use crate::proof::{self, Base};
@@ -55,6 +56,8 @@ use shard::Shard;
 #[allow(missing_docs)]
 pub struct Request {
     pub site: PathBuf,
+    /// Where the rest of the site is, if its directory is only a part.
+    pub origin: Option<Arc<Origin>>,
     pub app: String,
     /// Checked against its head even where it is not moved; only then may it be left out.
     pub channel: Option<String>,
@@ -137,6 +140,7 @@ impl Request {
         let build = config.build()?;
         Ok(Self {
             site: config.site()?.to_owned(),
+            origin: None,
             app: config.app()?.to_owned(),
             channel: wants_channel.then(|| config.channel().map(str::to_owned)).transpose()?,
             move_channel,
@@ -178,6 +182,7 @@ fn publish(request: &Request, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
         Some(dir) => SiteWriter::pretending(&request.site, dir.path(), watch.clone())?,
         None => SiteWriter::lock(&request.site, watch.clone())?,
     };
+    let writer = writer.over(request.origin.clone());
     let authority = Authority::new(request, &writer)?;
     let inputs = read_inputs(request, &writer, &*watch)?;
     let notes = notes::read(&request.notes, request.build, &request.version)?;
@@ -238,6 +243,7 @@ impl Job<'_> {
             let draft = job.draft(input, &drafts)?;
             drafts.push(draft);
         }
+        request.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
         if request.mode == Mode::DryRun {
             let platforms = drafts.into_iter().map(|draft| draft.summary).collect();
             let version = request.version.clone();

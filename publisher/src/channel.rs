@@ -9,6 +9,7 @@ use lamplighter_client::format::text::Time;
 use crate::error::Error;
 use crate::head::edits::{self, EVERY_PLATFORM};
 use crate::head::{Mover, Published, Terms};
+use crate::origin::Origin;
 use crate::sign::{KeySources, Role, Signers};
 use crate::site::{SiteError, SiteWriter, Trust};
 use crate::watch::Watch;
@@ -18,6 +19,8 @@ use crate::watch::Watch;
 pub struct Access<'a> {
     /// The site.
     pub site: &'a Path,
+    /// Where the rest of the site is, if its directory is only a part.
+    pub origin: Option<&'a Arc<Origin>>,
     /// The app the site must belong to, if the caller knows it.
     pub app: Option<&'a str>,
     /// Where the keys come from.
@@ -36,7 +39,7 @@ impl<'a> Access<'a> {
     /// # Errors
     /// Not a site, or another app's; a root no client believes any more; another publisher at work.
     pub fn open(&self, watch: Arc<dyn Watch>) -> Result<Opened<'a>, Error> {
-        let writer = SiteWriter::lock(self.site, watch.clone())?;
+        let writer = SiteWriter::lock(self.site, watch.clone())?.over(self.origin.cloned());
         let trust = Trust::read(writer.site())?;
         if let Some(app) = self.app {
             trust.require_app(writer.site(), app)?;

@@ -9,7 +9,9 @@ pub(crate) mod explain;
 pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
+pub(crate) mod manual;
 pub(crate) mod page;
+pub(crate) mod place;
 pub(crate) mod promote;
 pub(crate) mod prune;
 pub(crate) mod refresh;
@@ -17,6 +19,7 @@ pub(crate) mod revert;
 pub(crate) mod root;
 pub(crate) mod serve;
 pub(crate) mod steer;
+pub(crate) mod upload;
 pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
@@ -53,11 +56,14 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Page(args) => page::run(args, term),
         Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
+        Command::Upload(args) => upload::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Prune(args) => prune::run(args, term),
         Command::Configure(args) => configure::run(args, term),
         Command::Cost(args) => cost::run(args, term),
         Command::Serve(args) => serve::run(args, term),
+        Command::Completions(args) => manual::completions(args, term),
+        Command::Man(args) => manual::man(args, term),
     }
 }
 

@@ -3,7 +3,8 @@
 //! # Specification
 //!
 //! ```toml
-//! site = "site"                    # --site
+//! site = "site"                    # --site: a directory, or the address of a bucket or a web server
+//! cache = "cache"                  # --cache: where what is needed of a site elsewhere is kept
 //! app = "org.example.app"          # --app
 //! channel = "stable"               # --channel
 //! build = 7                        # --build
@@ -28,6 +29,8 @@
 //! mirrors = ["https://m.example/"] # --mirror: other places that hand out this site; `[]` names none
 //! no_channel = false               # --no-channel
 //! scratch = "/big/disk"            # --scratch: where trees of old releases are rebuilt
+//! upload_to = "s3://bucket/app"   # --to, for `publisher upload`
+//! connections = 8                  # --connections: files under way at once in an upload
 //! listen = "127.0.0.1:8080"        # --listen, for `publisher serve`
 //! exclude = [".DS_Store"]          # --exclude: globs for every platform, beside its own
 //! executable = []                  # --executable
@@ -62,6 +65,7 @@
 //!   from the file.
 
 mod packs;
+mod places;
 mod prune;
 
 use std::collections::BTreeMap;
@@ -77,6 +81,7 @@ pub use prune::PruneConfig;
 
 use crate::rollout::Curve;
 use crate::sign::{AskPassword, KeySources, Role};
+use crate::store::is_remote;
 
 /// The file that is read where no other is named and this one exists.
 pub const FILE_NAME: &str = "publisher.toml";
@@ -128,6 +133,7 @@ impl ConfigError {
 #[allow(missing_docs)]
 pub struct Config {
     pub site: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     pub app: Option<String>,
     pub channel: Option<String>,
     pub build: Option<u64>,
@@ -153,6 +159,8 @@ pub struct Config {
     pub mirrors: Option<Vec<String>>,
     pub no_channel: Option<bool>,
     pub scratch: Option<PathBuf>,
+    pub upload_to: Option<String>,
+    pub connections: Option<usize>,
     pub listen: Option<String>,
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -211,10 +219,17 @@ impl Config {
 
     fn based_at(mut self, dir: &Path) -> Self {
         let platforms = self.platform.values_mut().filter_map(|p| p.dir.as_mut());
-        let own = [&mut self.site, &mut self.keys, &mut self.password_file, &mut self.scratch, &mut self.patch_cache];
+        let is_address = |path: &PathBuf| path.to_str().is_some_and(is_remote);
+        let own = [&mut self.cache, &mut self.keys, &mut self.password_file, &mut self.scratch, &mut self.patch_cache];
         let single = own.into_iter().flatten();
         for path in single.chain(self.notes.values_mut()).chain(platforms) {
             *path = dir.join(&*path);
+        }
+        if let Some(site) = self.site.as_mut().filter(|site| !is_address(site)) {
+            *site = dir.join(&*site);
+        }
+        if let Some(to) = self.upload_to.as_mut().filter(|to| !is_remote(to)) {
+            *to = dir.join(&*to).to_string_lossy().into_owned();
         }
         self
     }
@@ -225,6 +240,7 @@ impl Config {
         notes.extend(flags.notes);
         Self {
             site: flags.site.or(self.site),
+            cache: flags.cache.or(self.cache),
             app: flags.app.or(self.app),
             channel: flags.channel.or(self.channel),
             build: flags.build.or(self.build),
@@ -249,6 +265,8 @@ impl Config {
             mirrors: flags.mirrors.or(self.mirrors),
             no_channel: flags.no_channel.or(self.no_channel),
             scratch: flags.scratch.or(self.scratch),
+            upload_to: flags.upload_to.or(self.upload_to),
+            connections: flags.connections.or(self.connections),
             listen: flags.listen.or(self.listen),
             exclude: [self.exclude, flags.exclude].concat(),
             executable: [self.executable, flags.executable].concat(),
@@ -258,14 +276,6 @@ impl Config {
             known_platforms: with_directory(&self.platform),
             platform: with_platform_flags(self.platform, flags.platform),
         }
-    }
-
-    /// The site's directory.
-    ///
-    /// # Errors
-    /// It is not given.
-    pub fn site(&self) -> Result<&Path, ConfigError> {
-        self.site.as_deref().ok_or(ConfigError::Missing { key: "site", flag: "site" })
     }
 
     /// The app id, checked.

@@ -1,6 +1,6 @@
-//! Configuration for the servers that hand out a site, as text: templates with the caching rules of [`crate::kinds`].
+//! Configuration for the servers that hand out a site, as text: templates with the caching rules of [`crate::delivery`].
 
-use crate::kinds::{IMMUTABLE, MUTABLE};
+use crate::delivery::{IMMUTABLE, MUTABLE};
 
 /// A server, or a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

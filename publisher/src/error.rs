@@ -14,6 +14,8 @@ use crate::scan::ScanError;
 use crate::serve::ServeError;
 use crate::sign::SignError;
 use crate::site::SiteError;
+use crate::store::StoreError;
+use crate::upload::UploadError;
 
 /// Classes of failure; scripts act on them, through exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +64,20 @@ impl Class {
     }
 }
 
+impl Class {
+    /// What to do about it, where the class alone says so.
+    pub const fn hint(self) -> Option<&'static str> {
+        match self {
+            Class::Usage => Some("`publisher COMMAND --help` tells what the command takes."),
+            Class::Input => Some("Nothing was published; mend the directory and run again."),
+            Class::Trust => Some("`publisher root show` tells which keys the site believes, and for what."),
+            Class::Proof => Some("Nothing was published: what was built would not have worked for clients."),
+            Class::Locked => Some("The lock goes with the process that holds it; run again when it has ended."),
+            _ => None,
+        }
+    }
+}
+
 /// Any failure of the publisher.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -80,6 +96,10 @@ pub enum Error {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Site(#[from] SiteError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     #[error("objects: {0}")]
     Objects(#[from] BuildError),
     #[error(transparent)]
@@ -107,6 +127,8 @@ impl Error {
             Error::Sign(error) => error.class(),
             Error::Serve(error) => error.class(),
             Error::Site(error) => error.class(),
+            Error::Store(error) => error.class(),
+            Error::Upload(error) => error.class(),
             Error::Objects(error) => match error {
                 BuildError::Read { .. } | BuildError::Changed { .. } => Class::Input,
                 BuildError::Compress { .. } | BuildError::Store { .. } => Class::Disk,

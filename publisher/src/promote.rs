@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lamplighter_client::format::layout;
 use lamplighter_client::format::objects::ObjectsIndex;
 use lamplighter_client::trust::VerifiedRelease;
+use rayon::prelude::*;
 
 use crate::channel::{Access, Opened};
 use crate::error::Error;
@@ -86,11 +87,14 @@ pub fn require_complete(site: &Site, release: &VerifiedRelease) -> Result<(), Si
     }
     let objects = index.objects().iter().map(|o| (layout::object(&o.blake3), o.length));
     let packs = release.packs.iter().map(|p| (layout::pack(&p.header.blake3), p.length));
-    for (name, length) in objects.chain(packs) {
-        if site.length(&name) != Some(length) {
-            let found = site.length(&name).map_or("no such file".to_owned(), |l| format!("{l} bytes"));
-            return Err(SiteError::damaged(&name, format!("expected {length} bytes, found {found}")));
+    let content: Vec<(String, u64)> = objects.chain(packs).collect();
+    // Where the site is elsewhere, each is a request.
+    content.par_iter().try_for_each(|(name, length)| {
+        let found = site.length(name);
+        if found == Some(*length) {
+            return Ok(());
         }
-    }
-    Ok(())
+        let found = found.map_or("no such file".to_owned(), |l| format!("{l} bytes"));
+        Err(SiteError::damaged(name, format!("expected {length} bytes, found {found}")))
+    })
 }

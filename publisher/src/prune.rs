@@ -10,7 +10,7 @@
 pub mod keep;
 pub mod sweep;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -210,14 +210,21 @@ fn files(site: &Site) -> Result<Vec<File>, SiteError> {
 fn remove(writer: &SiteWriter, plan: &Plan, watch: &dyn Watch) -> Result<(), SiteError> {
     watch.step(Step::Prune, &writer.site().dir().display().to_string(), plan.bytes());
     for group in &plan.groups {
-        let mut dirs = BTreeSet::new();
         for file in group {
             writer.remove(&file.name)?;
             watch.advanced(file.bytes);
-            dirs.extend(file.name.rsplit_once('/').map(|(dir, _)| dir));
         }
         writer.barrier()?;
-        dirs.into_iter().rev().for_each(|dir| writer.remove_empty(dir));
+    }
+    // Those that a run that died left, too.
+    for top in ["releases", "objects", "packs", "shards"] {
+        let dir = writer.site().path(top);
+        let walk = walkdir::WalkDir::new(&dir).min_depth(1).contents_first(true).into_iter().filter_map(Result::ok);
+        for entry in walk.filter(|entry| entry.file_type().is_dir()) {
+            let below = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
+            let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+            writer.remove_empty(&format!("{top}/{}", parts.join("/")));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,12 @@
 //! A published site, seen from outside: its documents as clients get them, and whether they will do for long enough.
 //!
 //! [`Remote`] copies documents into a directory that is itself a site, without content; there [`Trust`] and the client's own
-//! judgement look at them, so that nothing is verified in a second way.
+//! judgement look at them, so that nothing is verified in a second way. Every file that offered releases name is asked for,
+//! its first byte at least, and of a web server it is told what it says to caches, of ranges and of compression.
+
+mod content;
+mod judge;
+mod web;
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,6 +16,9 @@ use lamplighter_client::download::{DownloadError, Downloader, RetryPolicy};
 use lamplighter_client::error::Error as ClientError;
 use lamplighter_client::format::head::{HEAD_BYTES_MAX, HeadRelease};
 use lamplighter_client::format::layout;
+use lamplighter_client::format::manifest::Manifest;
+use lamplighter_client::format::objects::ObjectsIndex;
+use lamplighter_client::format::release::Release;
 use lamplighter_client::format::root::ROOT_BYTES_MAX;
 use lamplighter_client::format::text::Time;
 use lamplighter_client::progress::Cancel;
@@ -21,7 +29,10 @@ use crate::error::Error;
 use crate::head::accepted;
 use crate::init::days_in_seconds;
 use crate::site::{SignedHead, SiteError, SiteWriter, Trust};
+use crate::store::{Location, Store, StoreSource, is_remote};
 use crate::watch::{PartProgress, Watch};
+use content::Names;
+use web::Web;
 
 /// Days before its end from which a head is warned of.
 pub const HEAD_DAYS_DEFAULT: u64 = 3;
@@ -36,15 +47,24 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The site at `location`, a URL or a directory. Nothing is asked for yet.
+    /// The site at `location`, a URL, a bucket or a directory. Nothing is asked for yet.
     ///
     /// # Errors
     /// Not a place a client could open.
     pub fn open(location: &str, watch: Arc<dyn Watch>) -> Result<Self, Error> {
-        let opened = source::open(location, &HttpOptions::default()).map_err(|e| failed("open the site", e.into()))?;
+        let bucket = is_remote(location) && Location::parse(location).is_ok();
+        let opened: Arc<dyn Source> = match bucket {
+            true => Arc::new(StoreSource(Arc::new(Store::open(location)?))),
+            false => source::open(location, &HttpOptions::default()).map_err(|e| failed("open the site", e.into()))?,
+        };
+        Ok(Self::over(opened, watch))
+    }
+
+    /// The site `source` reads.
+    pub fn over(source: Arc<dyn Source>, watch: Arc<dyn Watch>) -> Self {
         let progress = Arc::new(PartProgress::new(watch.clone()));
-        let downloader = Downloader::new(vec![opened.clone()], RetryPolicy::default(), Cancel::default(), progress);
-        Ok(Self { source: opened, downloader, watch })
+        let downloader = Downloader::new(vec![source.clone()], RetryPolicy::default(), Cancel::default(), progress);
+        Self { source, downloader, watch }
     }
 
     /// Copies the chain of roots to `dir`, which becomes a site if it is none. A root it has already never changes.
@@ -79,6 +99,32 @@ impl Remote {
         let name = layout::head(channel);
         let bytes = self.downloader.document(&name, HEAD_BYTES_MAX).map_err(|e| fetching("fetch the head", e))?;
         Ok(trust.check_last_head(channel, bytes)?)
+    }
+
+    /// Copies the heads of `channels`, those that are there, and gives what `writer` has then, verified. One that was signed
+    /// here and is newer stays.
+    ///
+    /// # Errors
+    /// One cannot be fetched or believed; the disk.
+    pub fn copy_heads(
+        &self,
+        writer: &SiteWriter,
+        trust: &Trust,
+        channels: &[String],
+    ) -> Result<Vec<SignedHead>, Error> {
+        let mut heads = Vec::new();
+        for channel in channels {
+            let name = layout::head(channel);
+            let bytes = match self.downloader.document(&name, HEAD_BYTES_MAX) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(fetching("fetch the head", error)),
+            };
+            let head = newer_of(writer, trust, trust.check_last_head(channel, bytes)?);
+            writer.replace(&name, &head.bytes)?;
+            heads.push(head);
+        }
+        Ok(heads)
     }
 
     /// Copies the signed release that `row` names.
@@ -129,13 +175,17 @@ pub fn copy_channel(
         trust.require_app(writer.site(), app)?;
     }
     let signed = remote.last_head(&trust, channel)?;
-    // One that was signed here, but did not come to be uploaded, is not signed a second time.
-    let known = trust.last_head(writer.site(), channel).ok().flatten();
-    let rank = |signed: &SignedHead| (signed.current, signed.head.sequence);
-    let is_ahead = known.as_ref().is_some_and(|known| rank(known) > rank(&signed));
-    let head = known.filter(|_| is_ahead).unwrap_or(signed);
+    let head = newer_of(&writer, &trust, signed);
     head.head.releases.iter().try_for_each(|row| remote.copy_release(&writer, row))?;
     Ok(writer.replace(&layout::head(channel), &head.bytes)?)
+}
+
+/// The head that was fetched, or the one that was signed here and did not come to be uploaded: it is not signed again.
+fn newer_of(writer: &SiteWriter, trust: &Trust, fetched: SignedHead) -> SignedHead {
+    let known = trust.last_head(writer.site(), &fetched.head.channel).ok().flatten();
+    let rank = |signed: &SignedHead| (signed.current, signed.head.sequence);
+    let is_ahead = known.as_ref().is_some_and(|known| rank(known) > rank(&fetched));
+    known.filter(|_| is_ahead).unwrap_or(fetched)
 }
 
 /// How a published site is looked at.
@@ -153,6 +203,12 @@ pub struct Request<'a> {
     pub head_days: u64,
     /// A root good for fewer days is warned of.
     pub root_days: u64,
+    /// Look at the documents alone, not at the files that releases name.
+    pub quick: bool,
+    /// Fetch and hash everything that offered releases name.
+    pub deep: bool,
+    /// Files asked for at once.
+    pub connections: usize,
     /// The time of the run.
     pub time: Time,
 }
@@ -162,7 +218,9 @@ pub struct Request<'a> {
 pub struct Finding {
     /// Clients are still well served.
     pub is_warning: bool,
-    /// Stable name: `root`, `root-expires`, `head`, `head-stale`, `head-expires`, `release`, `manifest`, `longer`.
+    /// Stable name: `root`, `root-expires`, `head`, `head-stale`, `head-expires`, `release`, `manifest`, `objects`,
+    /// `longer`; of the files they name `missing`, `length`, `encoded`, `content`; of the delivery `cache`, `range`,
+    /// `compressed`, `head-old`.
     pub code: &'static str,
     /// The file, or the channel.
     pub name: String,
@@ -192,6 +250,8 @@ pub struct Checked {
     pub channels: Vec<Looked>,
     /// When the newest root expires.
     pub root_expires: Option<Time>,
+    /// Files that offered releases name and that were asked for.
+    pub files: u64,
     /// Requests made.
     pub requests: u64,
 }
@@ -203,7 +263,7 @@ impl Checked {
 }
 
 /// Looks at a published site as a new client of each platform would: chain of roots, heads, releases and manifests, and
-/// when they expire. Objects and packs are not fetched.
+/// when they expire; whether all they name is there, and how it is delivered.
 ///
 /// # Errors
 /// The location is none, or there is no room for the few documents. All else is a finding.
@@ -212,17 +272,25 @@ pub fn check(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Checked, Er
     let name = "scratch directory".to_owned();
     let dir = tempfile::tempdir().map_err(|source| SiteError::Write { name, source })?;
     let mut checked = Checked::default();
+    let (web, mut names) = (Web::open(request.location), Names::new());
     match remote.copy_roots(&dir.path().join("site")) {
         Err(error) => checked.add(false, "root", &layout::root(1), error),
         Ok((writer, trust)) => {
             roots(request, &trust, &writer, &mut checked);
             for channel in request.channels {
-                if let Err(error) = one(request, &remote, (&writer, &trust), channel, &mut checked) {
-                    checked.add(false, "head", &layout::head(channel), error);
+                match one(request, &remote, (&writer, &trust), channel, &mut names, &mut checked) {
+                    Err(error) => checked.add(false, "head", &layout::head(channel), error),
+                    Ok(sequence) => {
+                        web.iter().for_each(|web| content::head(web, &trust, channel, sequence, &mut checked));
+                    }
                 }
             }
         }
     }
+    if !request.quick {
+        content::look(&remote, web.as_ref(), &names, (request.connections, request.deep), &mut checked)?;
+    }
+    web.iter().for_each(|web| content::compressed(web, &names, &mut checked));
     checked.requests += remote.downloader.requests();
     Ok(checked)
 }
@@ -252,8 +320,9 @@ fn one(
     remote: &Remote,
     (writer, trust): (&SiteWriter, &Trust),
     channel: &str,
+    names: &mut Names,
     checked: &mut Checked,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let name = layout::head(channel);
     let SignedHead { head, bytes, current } = remote.last_head(trust, channel)?;
     if !current {
@@ -279,17 +348,36 @@ fn one(
         }
         longer(remote, &name, row.file.length, checked);
         if let Ok(Some(release)) = trust.release(writer.site(), row.build, &row.platform) {
-            let (name, file) = (layout::manifest(row.build, &row.platform), release.release.manifest);
-            match remote.downloader.exact(&name, file.length, &file.blake3) {
-                Err(error) => checked.add(false, "manifest", &name, error),
-                Ok(_) => longer(remote, &name, file.length, checked),
-            }
+            documents(request, remote, &release.release, names, checked);
         }
     }
     let releases = head.releases.iter().map(|r| (r.platform.clone(), r.build)).collect();
     let (channel, sequence, expires) = (channel.to_owned(), head.sequence, head.expires);
     checked.channels.push(Looked { channel, sequence, expires, releases });
-    Ok(())
+    Ok(sequence)
+}
+
+/// Fetches the manifest of a release and its index, and notes what they name.
+fn documents(request: &Request<'_>, remote: &Remote, release: &Release, names: &mut Names, checked: &mut Checked) {
+    let name = layout::manifest(release.build, &release.platform);
+    let bytes = match remote.downloader.exact(&name, release.manifest.length, &release.manifest.blake3) {
+        Err(error) => return checked.add(false, "manifest", &name, error),
+        Ok(bytes) => bytes,
+    };
+    longer(remote, &name, release.manifest.length, checked);
+    if request.quick {
+        return;
+    }
+    let manifest = match Manifest::parse(&bytes) {
+        Err(error) => return checked.add(false, "manifest", &name, error),
+        Ok(manifest) => manifest,
+    };
+    let name = layout::objects(release.build, &release.platform);
+    let index = remote.downloader.exact(&name, release.objects.length, &release.objects.blake3);
+    match index.map_err(|e| e.to_string()).and_then(|b| ObjectsIndex::parse(&b, &manifest).map_err(|e| e.to_string())) {
+        Err(error) => checked.add(false, "objects", &name, error),
+        Ok(index) => content::add_names(names, release, &index),
+    }
 }
 
 /// Warns of a file that is longer than signed: clients take what is signed and are well served, but what is published never

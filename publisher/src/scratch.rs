@@ -16,6 +16,7 @@ use lamplighter_client::tree::{Tree, TreeError, fs};
 use lamplighter_client::trust::VerifiedRelease;
 use tempfile::TempDir;
 
+use crate::origin::Layered;
 use crate::scratch::unflushed::Unflushed;
 use crate::site::Site;
 use crate::watch::{PartProgress, Watch};
@@ -56,7 +57,11 @@ impl Scratch {
     /// The site cannot be opened as clients open one.
     pub fn new(site: &Site, dir: &Path, watch: Arc<dyn Watch>) -> Result<Self, ClientError> {
         let location = site.dir().canonicalize().unwrap_or_else(|_| site.dir().to_owned());
-        let source = source::open(&location.to_string_lossy(), &HttpOptions::default())?;
+        let local = source::open(&location.to_string_lossy(), &HttpOptions::default())?;
+        let source = match site.origin() {
+            Some(origin) => Arc::new(Layered::new(local, site, origin)),
+            None => local,
+        };
         Ok(Self { source, dir: dir.to_owned(), watch })
     }
 

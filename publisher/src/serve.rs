@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use request::{Method, RangeReply, Request, RequestError};
 
+use crate::delivery::{cache_control, content_type};
 use crate::error::Class;
-use crate::kinds;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 256;
@@ -190,7 +190,7 @@ fn answer(root: &Path, request: &Request) -> Reply {
         return Reply::empty(500);
     }
     let mut headers = vec![
-        ("Content-Type", kinds::of(name).content_type.to_owned()),
+        ("Content-Type", content_type(name).to_owned()),
         ("Cache-Control", cache_control(name).to_owned()),
         ("Accept-Ranges", "bytes".to_owned()),
         ("X-Content-Type-Options", "nosniff".to_owned()),
@@ -205,11 +205,6 @@ fn answer(root: &Path, request: &Request) -> Reply {
 fn locate(root: &Path, name: &str) -> Option<PathBuf> {
     let path = name.split('/').fold(root.to_owned(), |path, part| path.join(part)).canonicalize().ok()?;
     (path.starts_with(root) && path.is_file()).then_some(path)
-}
-
-/// What a cache may do with the file `name` of a site.
-pub fn cache_control(name: &str) -> &'static str {
-    kinds::of(name).cache_control
 }
 
 #[cfg(test)]

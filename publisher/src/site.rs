@@ -5,14 +5,18 @@
 pub mod documents;
 pub mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lamplighter_client::format::layout;
 use lamplighter_client::format::text::{is_token, number};
 
+use crate::delivery::FileKind;
 use crate::error::Class;
+use crate::origin::Origin;
 use crate::sign::SignError;
 pub use documents::{SignedHead, Trust};
 pub use write::SiteWriter;
@@ -120,6 +124,8 @@ impl SiteError {
 #[derive(Debug, Clone)]
 pub struct Site {
     dir: PathBuf,
+    /// Where the rest of it is, if the directory is only a part.
+    origin: Option<Arc<Origin>>,
 }
 
 impl Site {
@@ -129,7 +135,7 @@ impl Site {
     /// [`SiteError::NotASite`].
     pub fn open(dir: &Path) -> Result<Self, SiteError> {
         let found = match std::fs::metadata(dir.join(layout::root(1))) {
-            Ok(metadata) if metadata.is_file() => return Ok(Self { dir: dir.to_owned() }),
+            Ok(metadata) if metadata.is_file() => return Ok(Self { dir: dir.to_owned(), origin: None }),
             Ok(_) => "a directory of that name".to_owned(),
             Err(_) if !dir.exists() => "no such directory".to_owned(),
             Err(error) => error.to_string(),
@@ -142,12 +148,41 @@ impl Site {
         &self.dir
     }
 
+    /// Where the rest of it is, if the directory is only a part.
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.as_ref()
+    }
+
     /// Where the file `name` of the site lies.
     pub fn path(&self, name: &str) -> PathBuf {
         name.split('/').fold(self.dir.clone(), |path, part| path.join(part))
     }
 
-    /// The file `name`, or none where it does not exist.
+    /// What `check` makes of the file `name`, or none where it does not exist. If the directory is only a part, the file
+    /// comes from where the rest is unless a sound copy is here; one is kept from then on.
+    ///
+    /// # Errors
+    /// That of `check`; more than `cap_bytes`; the disk, or the place where the rest is.
+    pub fn checked<T>(
+        &self,
+        name: &str,
+        cap_bytes: u64,
+        check: impl Fn(Vec<u8>) -> Result<T, SiteError>,
+    ) -> Result<Option<T>, SiteError> {
+        let Some(origin) = self.origin.as_ref().filter(|_| name.starts_with("releases/")) else {
+            return self.read(name, cap_bytes)?.map(check).transpose();
+        };
+        // A damaged copy is as good as none.
+        if let Ok(Some(Ok(known))) = self.read(name, cap_bytes).map(|bytes| bytes.map(&check)) {
+            return Ok(Some(known));
+        }
+        let Some(bytes) = origin.read(name, cap_bytes)? else { return Ok(None) };
+        let checked = check(bytes.clone())?;
+        SiteWriter::keep(self, name, &bytes[..])?;
+        Ok(Some(checked))
+    }
+
+    /// The file `name` in the directory, or none where it does not exist.
     ///
     /// # Errors
     /// More than `cap_bytes`; the disk.
@@ -166,8 +201,15 @@ impl Site {
         Ok(Some(bytes))
     }
 
-    /// Length of the file `name`, or none where there is no such file.
+    /// Length of the file `name`, or none where there is no such file; nor is there one where the rest of the site is, if
+    /// the directory is only a part.
     pub fn length(&self, name: &str) -> Option<u64> {
+        let elsewhere = || self.origin.as_ref().and_then(|origin| origin.length(name).ok().flatten());
+        self.local_length(name).or_else(elsewhere)
+    }
+
+    /// Length of the file `name` in the directory, or none where there is no such file.
+    fn local_length(&self, name: &str) -> Option<u64> {
         std::fs::metadata(self.path(name)).ok().filter(|m| m.is_file()).map(|m| m.len())
     }
 
@@ -185,16 +227,38 @@ impl Site {
     /// # Errors
     /// The disk.
     pub fn releases(&self) -> Result<Vec<(u64, String)>, SiteError> {
+        if let Some(origin) = &self.origin {
+            return Ok(origin.releases());
+        }
         let mut found = Vec::new();
         for name in self.names("releases")? {
             let Some(build) = number(&name) else { continue };
             for platform in self.names(&format!("releases/{name}"))? {
-                if is_token(&platform) && self.length(&layout::release(build, &platform)).is_some() {
+                if is_token(&platform) && self.local_length(&layout::release(build, &platform)).is_some() {
                     found.push((build, platform));
                 }
             }
         }
         found.sort();
+        Ok(found)
+    }
+
+    /// Names and lengths of all files that are of the site; what else lies in its directory is left out.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn listing(&self) -> Result<BTreeMap<String, u64>, SiteError> {
+        let error = |e: walkdir::Error| SiteError::Read { name: self.dir.display().to_string(), source: e.into() };
+        let mut found = BTreeMap::new();
+        for entry in walkdir::WalkDir::new(&self.dir).min_depth(1) {
+            let entry = entry.map_err(error)?;
+            let parts = entry.path().strip_prefix(&self.dir).unwrap_or(entry.path()).iter().map(|part| part.to_str());
+            let name = parts.collect::<Option<Vec<_>>>().map(|parts| parts.join("/"));
+            let Some(name) = name.filter(|name| entry.file_type().is_file() && FileKind::of(name).is_some()) else {
+                continue;
+            };
+            found.insert(name, entry.metadata().map_err(error)?.len());
+        }
         Ok(found)
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use console::style;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::AskPassword;
@@ -13,7 +14,7 @@ use lamplighter_publisher::watch::{Step, Watch};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-const BAR: &str = "{prefix:>20} [{bar:25}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+const BAR: &str = "{prefix:>20} [{bar:25}] {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_millis(500);
 /// Notices of one kind that people are shown in full.
@@ -112,9 +113,13 @@ impl Term {
     pub(crate) fn failed(&self, error: &Error) -> ExitCode {
         self.end_step();
         let class = error.class();
-        let event =
-            json!({"event": "error", "class": class.name(), "code": class.exit_code(), "text": error.to_string()});
-        self.line(&format!("error: {error}"), &event);
+        let event = json!({
+            "event": "error", "class": class.name(), "code": class.exit_code(), "text": error.to_string(),
+            "hint": class.hint(),
+        });
+        let hint = class.hint().map(|hint| format!("\n{} {hint}", style("hint:").cyan().bold().for_stderr()));
+        let word = style("error:").red().bold().for_stderr();
+        self.line(&format!("{word} {error}{}", hint.unwrap_or_default()), &event);
         ExitCode::from(class.exit_code())
     }
 
@@ -126,7 +131,8 @@ impl Term {
 
     /// Says something beside the progress.
     pub(crate) fn note(&self, code: &'static str, text: &str) {
-        self.line(&format!("note: {text}"), &json!({"event": "notice", "code": code, "subject": "", "text": text}));
+        let event = json!({"event": "notice", "code": code, "subject": "", "text": text});
+        self.line(&format!("{} {text}", style("note:").cyan().for_stderr()), &event);
     }
 
     /// Logs one request of `serve`.
@@ -147,7 +153,8 @@ impl Term {
         let notices = std::mem::take(&mut state.notices);
         for (code, count) in notices.into_iter().filter(|(_, count)| *count > NOTICES_SHOWN && self.mode != Mode::Json)
         {
-            self.say(&format!("warning: {} more of {code}", count - NOTICES_SHOWN), &Value::Null);
+            let more = format!("{} {} more of {code}", style("warning:").yellow().for_stderr(), count - NOTICES_SHOWN);
+            self.say(&more, &Value::Null);
         }
     }
 
@@ -214,7 +221,7 @@ impl Watch for Term {
         };
         if count <= NOTICES_SHOWN || self.mode == Mode::Json {
             let event = json!({"event": "notice", "code": code, "subject": subject, "text": text});
-            self.line(&format!("warning: {subject}: {text}"), &event);
+            self.line(&format!("{} {subject}: {text}", style("warning:").yellow().for_stderr()), &event);
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Step {
     Proof,
     /// Reading a whole site.
     Verify,
+    /// Sending files to a bucket or a directory.
+    Upload,
     /// Removing what nobody needs.
     Prune,
 }
@@ -31,6 +33,7 @@ impl Step {
             Step::Packs => "packs",
             Step::Proof => "proof",
             Step::Verify => "verify",
+            Step::Upload => "upload",
             Step::Prune => "prune",
         }
     }

@@ -4,7 +4,6 @@
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../../client/tests/support/tree_fs.rs"]
 mod tree_fs;
-#[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/world.rs"]
 mod world;
 

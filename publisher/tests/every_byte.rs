@@ -81,7 +81,8 @@ fn comments(bytes: &[u8]) -> Vec<Range<usize>> {
 
 type Everything = BTreeMap<String, Vec<u8>>;
 
-/// Everything below `root`, the state directory included; but not the lock, nor what a download may leave to go on with.
+/// Everything below `root`, the state directory included; but not the lock, what a download may leave to go on with, and how the
+/// last attempt ended, which decides nothing.
 fn everything(root: &Path) -> Everything {
     let walk = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().map(|e| e.expect("readable"));
     let read = walk.filter(|e| !e.file_type().is_dir()).map(|entry| {
@@ -89,7 +90,8 @@ fn everything(root: &Path) -> Everything {
         let link = || fs::read_link(entry.path()).map(|to| text(&to).into_bytes());
         (name, if entry.file_type().is_symlink() { link() } else { fs::read(entry.path()) }.expect("readable"))
     });
-    read.filter(|(name, _)| name != ".lamplighter/lock" && !name.starts_with(".lamplighter/staging")).collect()
+    let free = [".lamplighter/lock", ".lamplighter/last"];
+    read.filter(|(name, _)| !free.contains(&name.as_str()) && !name.starts_with(".lamplighter/staging")).collect()
 }
 
 /// A copy of the publisher's site and of the tree, which follows that copy.

@@ -66,7 +66,7 @@ fn a_channel_moves_when_every_platform_is_there_and_not_before() {
     for platform in [LINUX, WINDOWS] {
         job(&press, 2, platform, &["--minimum-build", "1"]);
     }
-    finish(&press, "2", &["--platform", LINUX]).expect(0, &["not-finished", WINDOWS]);
+    finish(&press, "2", &["--platform", LINUX]).expect(0, &["not among the platforms to finish", WINDOWS]);
     let offered: Vec<(String, u64)> = head_of(&press).releases.into_iter().map(|r| (r.platform, r.build)).collect();
     assert_eq!(offered, [(LINUX.to_owned(), 2), (WINDOWS.to_owned(), 1)]);
     finish(&press, "1", &both).expect(SITE, &["not above", LINUX]);

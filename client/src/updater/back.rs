@@ -74,6 +74,10 @@ impl Updater {
     /// [`Error::NoPrevious`]; whatever stops it: the tree is as before or as after.
     pub fn rollback(&self) -> Result<DeployReport, Error> {
         let lock = self.begin()?;
+        self.noted(&lock, "rollback", self.rollback_locked(&lock), deployed)
+    }
+
+    fn rollback_locked(&self, lock: &TreeLock) -> Result<DeployReport, Error> {
         let previous = self.tree.previous()?.ok_or_else(|| Error::NoPrevious { path: self.config.tree.clone() })?;
         let trusted = self.state()?;
         let release = trust::judge_record(&self.facts(&trusted, None, Goal::Update), &previous.release)?;
@@ -82,11 +86,11 @@ impl Updater {
             let mut state = self.launch_state()?;
             state.failed.insert(record.release.release.build);
             state.starts = None;
-            self.write_launch_state(&lock, &state)?;
+            self.write_launch_state(lock, &state)?;
         }
         let base = record.as_ref().map(|record| &record.base);
         let downloader = self.patient_downloader();
-        self.deploy(&lock, &downloader).run(&Order {
+        self.deploy(lock, &downloader).run(&Order {
             release: &release,
             base,
             route: Route::Back,

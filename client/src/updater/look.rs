@@ -69,7 +69,18 @@ impl Updater {
         let facts = record.as_ref().map(InstalledRecord::installed);
         *installed = record.map(|record| record.release.release);
         let downloader = self.downloader(None, &state.mirrors)?;
-        let judgement = self.consult(&downloader, &state, facts, Goal::Update)?;
+        self.ask(&downloader, &state, facts, head)
+    }
+
+    /// Asks through `downloader`, which rule decides; nothing is remembered.
+    pub(super) fn ask(
+        &self,
+        downloader: &Downloader,
+        state: &TrustState,
+        facts: Option<Installed>,
+        head: &mut Option<Box<Head>>,
+    ) -> Result<Ended, Error> {
+        let judgement = self.consult(downloader, state, facts, Goal::Update)?;
         *head = judgement.head;
         Ok(match self.unless_kept_away(judgement.verdict, facts.map(|installed| installed.build))? {
             Verdict::Offer(release) => Ended::Offered(release.release.build, release.release.version),

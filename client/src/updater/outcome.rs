@@ -48,6 +48,8 @@ pub struct Adopted {
 pub struct Damage {
     /// The path.
     pub path: RelPath,
+    /// Stable name of what was found: `missing`, `content`, `mode`, `link`, `directory`, `special`, `unreadable`.
+    pub code: &'static str,
     /// What was found in its place.
     pub what: String,
     /// Its policy lets the user edit it: not a damage.

@@ -217,9 +217,12 @@ impl Updater {
         Ok(self.tree.read_state(HANDOVER)?.and_then(|bytes| Handover::parse(&bytes).ok()))
     }
 
-    /// A downloader for `from`, or for the site, and mirrors: those of the settings, then `mirrors`.
+    /// A downloader for the site, and mirrors: those of the settings, then `mirrors`. `from` is asked before all of them.
     pub(super) fn downloader(&self, from: Option<&str>, mirrors: &[String]) -> Result<Downloader, Error> {
-        self.network().downloader(from.unwrap_or(&self.settings.site), &self.settings.mirrors, mirrors)
+        let Settings { site, mirrors: own, .. } = &self.settings;
+        let Some(from) = from else { return self.network().downloader(site, own, mirrors) };
+        let own: Vec<String> = [site].into_iter().chain(own).cloned().collect();
+        self.network().downloader(from, &own, mirrors)
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
@@ -232,7 +235,7 @@ impl Updater {
         (self.config.retry.timing.clone(), self.config.cancel.clone())
     }
 
-    fn network(&self) -> Network {
+    pub(super) fn network(&self) -> Network {
         let Config { http, retry, progress, cancel, machine, .. } = self.config.clone();
         Network { http, retry, progress, cancel, machine }
     }

@@ -47,10 +47,18 @@ impl Updater {
     /// Whatever stops it; what was fetched is kept for the next time.
     pub fn stage(&self, from: Option<&str>) -> Result<StageOutcome, Error> {
         let lock = self.begin()?;
-        match self.offer(&lock, from)? {
+        let ended = self.stage_locked(&lock, from);
+        self.noted(&lock, "stage", ended, |outcome| match outcome {
+            StageOutcome::Ready(prepared) => ("done", prepared.build),
+            StageOutcome::Idle(idle) => (idle.code(), 0),
+        })
+    }
+
+    fn stage_locked(&self, lock: &TreeLock, from: Option<&str>) -> Result<StageOutcome, Error> {
+        match self.offer(lock, from)? {
             Offered::Idle(idle) => Ok(StageOutcome::Idle(idle)),
             Offered::Release { release, base, downloader, .. } => {
-                let deploy = self.deploy(&lock, &downloader);
+                let deploy = self.deploy(lock, &downloader);
                 let staged = deploy.stage(&update_order(&release, base.as_ref()))?;
                 self.keep_for_commit(&staged)?;
                 let waiting = self.waiting()?.ok_or_else(undecided)?;
@@ -78,6 +86,10 @@ impl Updater {
 
     /// [`Self::commit`] under a lock the caller holds, after recovery.
     pub(crate) fn commit_locked(&self, lock: &TreeLock) -> Result<DeployReport, Error> {
+        self.noted(lock, "commit", self.commit_waiting(lock), deployed)
+    }
+
+    fn commit_waiting(&self, lock: &TreeLock) -> Result<DeployReport, Error> {
         let waiting = self.waiting()?.ok_or_else(|| Error::NothingStaged { path: self.config.tree.clone() })?;
         let downloader = self.patient_downloader();
         let base = waiting.record.as_ref().map(|record| &record.base);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lamplighter_client::error::Class as ClientClass;
+use lamplighter_client::error::{Class as ClientClass, Error as ClientError};
 use lamplighter_client::format::document::FileRef;
 use lamplighter_client::format::layout;
 use lamplighter_client::format::pack;
@@ -172,6 +172,11 @@ impl Job<'_> {
         }
     }
 
+    /// Whether a site elsewhere could not be reached this time, which says nothing of the old release.
+    fn is_line_trouble(&self, error: &ClientError) -> bool {
+        self.request.origin.is_some() && matches!(error, ClientError::Download(error) if error.is_transient())
+    }
+
     fn pack_from(&self, target: &Target<'_>, base: &Loaded) -> Result<Made, Error> {
         let release = &base.release.release;
         if release.manifest == target.manifest {
@@ -186,7 +191,7 @@ impl Job<'_> {
         }
         let tree = match self.scratch.install(&base.release) {
             Ok(tree) => tree,
-            Err(source) if source.class() == ClientClass::Disk => {
+            Err(source) if source.class() == ClientClass::Disk || self.is_line_trouble(&source) => {
                 return Err(Error::Client { doing: "rebuild the tree of an old release", source: Box::new(source) });
             }
             Err(error) => return skip(format!("its tree cannot be rebuilt: {error}")),

@@ -38,6 +38,9 @@ impl Loaded {
         let name = layout::objects(release.release.build, &release.release.platform);
         let bytes = named(site, &name, &release.release.objects)?;
         let index = ObjectsIndex::parse(&bytes, &manifest).map_err(|e| SiteError::damaged(&name, e))?;
+        if let Some(origin) = site.origin() {
+            origin.learn(&release.release, &index);
+        }
         Ok(Self { release, manifest, index })
     }
 

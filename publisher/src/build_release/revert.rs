@@ -79,7 +79,7 @@ pub fn run(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
 }
 
 fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary, Error> {
-    let writer = SiteWriter::lock(&base.site, watch.clone())?;
+    let writer = SiteWriter::lock(&base.site, watch.clone())?.over(base.origin.clone());
     let channel = base.channel.clone().unwrap_or_default();
     let base = &Request { move_channel: true, platforms: BTreeMap::new(), ..base.clone() };
     let authority = Authority::new(base, &writer)?;
@@ -130,6 +130,7 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
     if base.prove {
         Proofs::keep(&writer, drafts.iter().map(Draft::proved).collect())?;
     }
+    base.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
     for draft in drafts.iter().filter(|d| !d.summary.reused) {
         writer.put(&layout::release(build, &draft.summary.platform), &draft.loaded.release.bytes)?;
     }

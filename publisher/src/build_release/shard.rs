@@ -51,7 +51,8 @@ use crate::verify::content;
 use crate::watch::Unwatched;
 
 const TYPE: &str = "lamplighter-shard";
-const NOTE_BYTES_MAX: u64 = 1 << 20;
+/// Longest note.
+pub const NOTE_BYTES_MAX: u64 = 1 << 20;
 const RECORDS_MAX: usize = 4096;
 /// More machines than this for one release are a mistake.
 const SHARDS_MAX: u64 = 1000;
@@ -112,6 +113,15 @@ pub fn is_note(name: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Names and lengths of the packs that the note `name` speaks of; nothing of it is believed.
+///
+/// # Errors
+/// It is no note.
+pub fn packs_of(name: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>, SiteError> {
+    let parts = parse_note(name, bytes)?;
+    Ok(parts.iter().map(|part| (layout::pack(&part.header.blake3), part.length)).collect())
 }
 
 /// What a note says of one pack.
@@ -203,6 +213,7 @@ impl Job<'_> {
                 packs: packs.into_iter().map(|pack| pack.summary).collect(),
             });
         }
+        self.request.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
         let version = self.request.version.clone();
         Ok(Summary { build: self.request.build, version, platforms, shard: Some(shard), ..Summary::default() })
     }
@@ -300,7 +311,9 @@ impl Job<'_> {
         let mut unnamed = BTreeSet::new();
         for file in site.names(&dir)? {
             let name = format!("{dir}/{file}");
-            let parts = parse_note(&name, &site.read(&name, NOTE_BYTES_MAX)?.unwrap_or_default())?;
+            // The release stands; a note that says nothing goes like the others.
+            let bytes = site.read(&name, NOTE_BYTES_MAX)?.unwrap_or_default();
+            let parts = parse_note(&name, &bytes).unwrap_or_default();
             unnamed.extend(parts.iter().map(|part| layout::pack(&part.header.blake3)));
             self.writer.remove(&name)?;
         }

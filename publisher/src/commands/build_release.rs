@@ -12,6 +12,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::report::Summary;
 use serde_json::{Value, json};
 
+use super::place::Place;
 use crate::args::SignArgs;
 use crate::term::Term;
 
@@ -148,9 +149,14 @@ pub(super) fn pairs(key: &str, texts: &[String]) -> Result<BTreeMap<String, Opti
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.sign.with(args.flags()?)?;
+    let mut config = args.sign.with(args.flags()?)?;
+    let place = Place::open(&mut config, term)?;
     let mut request = Request::new(&config, !args.no_proof, super::now()?)?;
+    request.origin = place.origin().cloned();
     request.mode = args.mode();
+    if request.mode == Mode::Collect {
+        place.collect(&config, request.build)?;
+    }
     request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
@@ -158,6 +164,10 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         super::write_page(&request.site, term);
     }
     term.result(summary.to_table().trim_end(), &event(&summary));
+    match request.mode {
+        Mode::DryRun => place.tell(term),
+        _ => place.finish(&config, term)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,7 +19,7 @@ const WARNING: u8 = 1;
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site: a URL or a directory.
+    /// The site: a URL, a bucket (s3://bucket/prefix, gs://, az://) or a directory.
     #[arg(value_name = "URL|DIR")]
     location: String,
     /// App id; the site must belong to it.
@@ -37,10 +37,20 @@ pub(crate) struct Args {
     /// Warn of a root that is good for fewer days.
     #[arg(long, value_name = "DAYS", default_value_t = ROOT_DAYS_DEFAULT)]
     root_days: u64,
+    /// Look at the signed documents alone, not at the objects and packs they name.
+    #[arg(long, conflicts_with = "deep")]
+    quick: bool,
+    /// Fetch and hash everything that the offered releases name, not only the first byte of each file.
+    #[arg(long)]
+    deep: bool,
+    /// Files asked for at once. [default: 8]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.config.with(Config { app: args.app.clone(), ..Config::default() })?;
+    let flags = Config { app: args.app.clone(), connections: args.connections, ..Config::default() };
+    let config = args.config.with(flags)?;
     let named = |channel: &String| {
         let one = Config { channel: Some(channel.clone()), ..Config::default() };
         one.channel().map(str::to_owned)
@@ -65,6 +75,9 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         channels: &channels,
         head_days: args.head_days,
         root_days: args.root_days,
+        quick: args.quick,
+        deep: args.deep,
+        connections: config.connections()?,
         time: super::now()?,
     };
     let checked = remote::check(&request, Arc::new(term.clone()))?;
@@ -104,11 +117,12 @@ fn tell(checked: &Checked, term: &Term) {
     }
     let event = json!({
         "event": "checked", "findings": checked.findings.len(), "requests": checked.requests,
+        "files": checked.files,
         "root_expires": checked.root_expires.map(|time| time.to_string()),
     });
     let text = match checked.findings.len() {
-        0 => format!("nothing is wrong; {} requests", checked.requests),
-        count => format!("{count} finding(s); {} requests", checked.requests),
+        0 => format!("nothing is wrong; {} files named, {} requests", checked.files, checked.requests),
+        count => format!("{count} finding(s); {} files named, {} requests", checked.files, checked.requests),
     };
     term.result(&text, &event);
 }

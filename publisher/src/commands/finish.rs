@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use lamplighter_publisher::channel::Access;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::finish;
 use lamplighter_publisher::head::edits::Shares;
 use lamplighter_publisher::promote::Request;
 
+use super::place::Place;
 use super::promote::told;
 use crate::args::{SignArgs, access};
 use crate::term::Term;
@@ -36,10 +38,11 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         platform: platform.into_keys().map(|name| (name, Default::default())).collect(),
         ..Config::default()
     };
-    let config = args.sign.with(flags)?;
+    let mut config = args.sign.with(flags)?;
+    let place = Place::open(&mut config, term)?;
     let (curve, keys) = (config.rollout()?, config.key_sources(term.ask())?);
     let request = Request {
-        access: access(&config, &keys, super::now()?)?,
+        access: Access { origin: place.origin(), ..access(&config, &keys, super::now()?)? },
         channel: config.channel()?,
         build: config.build()?,
         platforms: &config.platform_names()?,
@@ -47,7 +50,10 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         shares: Shares { curve: curve.as_ref(), change: false },
     };
     let moved = finish::run(&request, Arc::new(term.clone()))?;
-    super::write_page(config.site()?, term);
+    if place.origin().is_none() {
+        super::write_page(config.site()?, term);
+    }
     told(request.channel, request.build, &moved, term);
+    place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }

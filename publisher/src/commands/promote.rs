@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use lamplighter_publisher::channel::Access;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::head::Moved;
@@ -10,6 +11,7 @@ use lamplighter_publisher::head::edits::Shares;
 use lamplighter_publisher::promote::{self, Request};
 use serde_json::json;
 
+use super::place::Place;
 use crate::args::{SignArgs, access};
 use crate::term::Term;
 
@@ -31,18 +33,22 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let flags = Config { build: args.build, rollout: args.rollout.clone(), ..Config::default() };
-    let config = args.sign.with(flags)?;
+    let mut config = args.sign.with(flags)?;
+    let place = Place::open(&mut config, term)?;
     let (curve, keys) = (config.rollout()?, config.key_sources(term.ask())?);
     let request = Request {
-        access: access(&config, &keys, super::now()?)?,
+        access: Access { origin: place.origin(), ..access(&config, &keys, super::now()?)? },
         channel: config.channel()?,
         build: config.build()?,
         platforms: &args.platform,
         shares: Shares { curve: curve.as_ref(), change: args.rollout.is_some() },
     };
     let moved = promote::run(&request, Arc::new(term.clone()))?;
-    super::write_page(config.site()?, term);
+    if place.origin().is_none() {
+        super::write_page(config.site()?, term);
+    }
     told(request.channel, request.build, &moved, term);
+    place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use lamplighter_publisher::channel::Access;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::init::days_in_seconds;
@@ -10,6 +11,7 @@ use lamplighter_publisher::refresh::{self, Refreshed, Request};
 use lamplighter_publisher::remote;
 use serde_json::json;
 
+use super::place::Place;
 use crate::args::{SignArgs, access};
 use crate::term::Term;
 
@@ -30,10 +32,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.sign.with(Config::default())?;
+    let mut config = args.sign.with(Config::default())?;
+    let place = Place::open(&mut config, term)?;
     let watch = Arc::new(term.clone());
     let keys = config.key_sources(term.ask())?;
-    let access = access(&config, &keys, super::now()?)?;
+    let access = Access { origin: place.origin(), ..access(&config, &keys, super::now()?)? };
     if let Some(from) = &args.from {
         remote::copy_channel(from, access.site, access.app, config.channel()?, watch.clone())?;
     }
@@ -48,10 +51,11 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     };
     let done = refresh::run(&request, watch, |refreshed| tell(refreshed, term));
     // A job that has no copy of the site has nothing to tell of but a head.
-    if args.from.is_none() {
+    if args.from.is_none() && place.origin().is_none() {
         super::write_page(request.access.site, term);
     }
     done?;
+    place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 
 use super::build_release::{event, pairs};
+use super::place::Place;
 use crate::args::SignArgs;
 use crate::term::Term;
 
@@ -61,8 +62,10 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         version: Some(args.version.clone().unwrap_or_else(|| "unsaid".to_owned())),
         ..Config::default()
     };
-    let config = args.sign.with(flags)?;
+    let mut config = args.sign.with(flags)?;
+    let place = Place::open(&mut config, term)?;
     let mut base = Request::for_revert(&config, !args.no_proof, super::now()?)?;
+    base.origin = place.origin().cloned();
     base.keys.ask = term.ask();
     let notes = pairs("notes", &args.notes)?.into_iter();
     let notes = Config { notes: notes.map(|(l, file)| (l, file.unwrap_or_default())).collect(), ..Config::default() };
@@ -81,5 +84,6 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         true => term.result("the channel offers this content already", &event(&summary)),
         false => term.result(summary.to_table().trim_end(), &event(&summary)),
     }
+    place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }

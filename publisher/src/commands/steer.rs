@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lamplighter_publisher::channel::{self, Action};
+use lamplighter_publisher::channel::{self, Access, Action};
 use lamplighter_publisher::config::{Config, ConfigError};
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::head::edits::EVERY_PLATFORM;
 use serde_json::json;
 
+use super::place::Place;
 use crate::args::{SignArgs, access};
 use crate::term::Term;
 
@@ -38,12 +39,12 @@ pub(crate) struct BadArgs {
 
 pub(crate) fn halt(args: &HaltArgs, term: &Term) -> Result<ExitCode, Error> {
     let config = args.sign.with(Config::default())?;
-    steer(&config, &args.platform, Action::Halt, "offers nothing to", term)
+    steer(config, &args.platform, Action::Halt, "offers nothing to", term)
 }
 
 pub(crate) fn resume(args: &HaltArgs, term: &Term) -> Result<ExitCode, Error> {
     let config = args.sign.with(Config::default())?;
-    steer(&config, &args.platform, Action::Resume, "is not halted on", term)
+    steer(config, &args.platform, Action::Resume, "is not halted on", term)
 }
 
 pub(crate) fn bad(args: &BadArgs, term: &Term) -> Result<ExitCode, Error> {
@@ -54,18 +55,21 @@ pub(crate) fn bad(args: &BadArgs, term: &Term) -> Result<ExitCode, Error> {
         false => (Action::MarkBad(build), format!("marks build {build} as bad on")),
         true => (Action::ClearBad(build), format!("does not mark build {build} on")),
     };
-    steer(&config, &args.platform, action, &said, term)
+    steer(config, &args.platform, action, &said, term)
 }
 
-fn steer(config: &Config, scope: &str, action: Action, said: &str, term: &Term) -> Result<ExitCode, Error> {
+fn steer(mut config: Config, scope: &str, action: Action, said: &str, term: &Term) -> Result<ExitCode, Error> {
     if scope != EVERY_PLATFORM && !lamplighter_client::format::text::is_token(scope) {
         let expected = "a platform, or * for all";
         return Err(ConfigError::Invalid { key: "--platform".to_owned(), expected, found: scope.to_owned() }.into());
     }
+    let place = Place::open(&mut config, term)?;
     let keys = config.key_sources(term.ask())?;
-    let access = access(config, &keys, super::now()?)?;
+    let access = Access { origin: place.origin(), ..access(&config, &keys, super::now()?)? };
     let published = channel::run(&access, config.channel()?, scope, action, Arc::new(term.clone()))?;
-    super::write_page(access.site, term);
+    if place.origin().is_none() {
+        super::write_page(access.site, term);
+    }
     let (head, changed) = (&published.head, published.changed);
     let platforms = if scope == EVERY_PLATFORM { "all platforms" } else { scope };
     let before = if changed { "" } else { ", as before" };
@@ -76,5 +80,6 @@ fn steer(config: &Config, scope: &str, action: Action, said: &str, term: &Term) 
         "bad_builds": bad,
     });
     term.result(&text, &event);
+    place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }

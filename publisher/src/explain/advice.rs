@@ -67,6 +67,10 @@ pub fn look(site: &Site, index: &ObjectsIndex, row: usize, part: &Part) -> Resul
     let Some(piece) = index.pieces(row).first() else { return Ok(None) };
     let object = &index.objects()[piece.object];
     let name = layout::object(&object.blake3);
+    // A cache of a site elsewhere has not all of it.
+    if site.length(&name).is_none() {
+        return Ok(None);
+    }
     let stored = named(site, &name, &FileRef { length: object.length, blake3: object.blake3 })?;
     let raw = decode(&stored, object).map_err(|e| SiteError::damaged(&name, e))?;
     // An index keeps pieces within their objects.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use lamplighter_client::format::head::Rollout;
+use lamplighter_client::format::layout;
 use lamplighter_client::format::release::Release;
 use lamplighter_client::format::text::Time;
 
@@ -177,7 +178,10 @@ impl Reader<'_> {
         let (build, version, issued) = (release.build, release.version.clone(), release.issued);
         let mut sizes = None;
         let bytes = release.manifest.length.saturating_add(release.objects.length);
-        if let Some(left) = self.left_bytes.checked_sub(bytes) {
+        let names = [layout::manifest(build, &release.platform), layout::objects(build, &release.platform)];
+        // A cache of a site elsewhere has not all of it.
+        let is_here = names.iter().all(|name| self.site.length(name).is_some());
+        if let Some(left) = self.left_bytes.checked_sub(bytes).filter(|_| is_here) {
             self.left_bytes = left;
             match Loaded::read(self.site, self.trust, build, &release.platform) {
                 Ok(loaded) => sizes = Some((loaded.manifest.content_bytes(), loaded.index.stored_bytes())),

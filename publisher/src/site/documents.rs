@@ -165,8 +165,7 @@ impl Trust {
     /// It is malformed, not signed by the release role, or another app's, platform's or build's.
     pub fn release(&self, site: &Site, build: u64, platform: &str) -> Result<Option<VerifiedRelease>, SiteError> {
         let name = layout::release(build, platform);
-        let Some(bytes) = site.read(&name, RELEASE_BYTES_MAX)? else { return Ok(None) };
-        self.check_release(&name, bytes, build, platform).map(Some)
+        site.checked(&name, RELEASE_BYTES_MAX, |bytes| self.check_release(&name, bytes, build, platform))
     }
 
     /// As [`Trust::release`], if any root of the chain accepts it: what was installed before keys were replaced stays
@@ -176,10 +175,11 @@ impl Trust {
     /// Those of [`Trust::release`].
     pub fn past_release(&self, site: &Site, build: u64, platform: &str) -> Result<Option<VerifiedRelease>, SiteError> {
         let name = layout::release(build, platform);
-        let Some(bytes) = site.read(&name, RELEASE_BYTES_MAX)? else { return Ok(None) };
-        let document = split(&name, &bytes, RELEASE_BYTES_MAX)?;
-        let accepting = self.roots.iter().rev().find(|root| root.release.accepts(&document));
-        check_release(accepting.unwrap_or(self.root()), &name, bytes, build, platform).map(Some)
+        site.checked(&name, RELEASE_BYTES_MAX, |bytes| {
+            let document = split(&name, &bytes, RELEASE_BYTES_MAX)?;
+            let accepting = self.roots.iter().rev().find(|root| root.release.accepts(&document));
+            check_release(accepting.unwrap_or(self.root()), &name, bytes, build, platform)
+        })
     }
 
     /// Verifies `bytes`, the content of the release file `name`, under the newest root.
@@ -253,16 +253,18 @@ pub fn manifest(site: &Site, release: &Release) -> Result<Manifest, SiteError> {
 /// # Errors
 /// It is missing or has other bytes.
 pub fn named(site: &Site, name: &str, file: &FileRef) -> Result<Vec<u8>, SiteError> {
-    let bytes = site.read(name, file.length)?.ok_or_else(|| SiteError::damaged(name, "it is missing"))?;
-    let found = FileRef::of(&bytes);
-    if found == *file {
-        return Ok(bytes);
-    }
-    let detail = format!(
-        "expected {} bytes with BLAKE3 {}, found {} with {}",
-        file.length, file.blake3, found.length, found.blake3
-    );
-    Err(SiteError::damaged(name, detail))
+    let check = |bytes: Vec<u8>| {
+        let found = FileRef::of(&bytes);
+        if found == *file {
+            return Ok(bytes);
+        }
+        let detail = format!(
+            "expected {} bytes with BLAKE3 {}, found {} with {}",
+            file.length, file.blake3, found.length, found.blake3
+        );
+        Err(SiteError::damaged(name, detail))
+    };
+    site.checked(name, file.length, check)?.ok_or_else(|| SiteError::damaged(name, "it is missing"))
 }
 
 fn split(name: &str, bytes: &[u8], cap_bytes: u64) -> Result<SignedDocument, SiteError> {

@@ -14,6 +14,7 @@ use lamplighter_client::format::layout;
 use tempfile::NamedTempFile;
 
 use super::{Site, SiteError};
+use crate::origin::Origin;
 use crate::watch::Watch;
 
 /// Directory of the publisher's own files in a site; nothing of it is for clients.
@@ -56,7 +57,7 @@ impl SiteWriter {
     pub fn create(dir: &Path, first_root: &[u8], watch: Arc<dyn Watch>) -> Result<(), SiteError> {
         let write = |source| SiteError::Write { name: layout::root(1), source };
         std::fs::create_dir_all(dir).map_err(write)?;
-        let site = Site { dir: dir.to_owned() };
+        let site = Site { dir: dir.to_owned(), origin: None };
         let writer = Self::hold(site, watch)?;
         writer.put(&layout::root(1), first_root)?;
         writer.barrier()
@@ -79,6 +80,25 @@ impl SiteWriter {
         Ok(writer)
     }
 
+    /// The same, as a part of the site at `origin`, if there is one.
+    pub fn over(mut self, origin: Option<Arc<Origin>>) -> Self {
+        self.site.origin = origin;
+        self
+    }
+
+    /// Keeps a copy of a file that lies where the rest of `site` is, and that was verified or is verified before each use.
+    pub(crate) fn keep(site: &Site, name: &str, mut bytes: impl Read) -> Result<(), SiteError> {
+        let write = |source| SiteError::Write { name: name.to_owned(), source };
+        let path = site.path(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(&site.dir)).map_err(write)?;
+        let temp = site.dir.join(WORK_DIR).join("tmp");
+        std::fs::create_dir_all(&temp).map_err(write)?;
+        let mut file = new_temp(&temp).map_err(write)?;
+        io::copy(&mut bytes, &mut file).map_err(write)?;
+        // What is lost with the power is fetched again.
+        file.persist(&path).map(|_| ()).map_err(|e| write(e.error))
+    }
+
     /// The site.
     pub fn site(&self) -> &Site {
         &self.site
@@ -89,9 +109,10 @@ impl SiteWriter {
         self.temp_dir.clone()
     }
 
-    /// Whether the immutable file `name` is there with this length.
+    /// Whether the immutable file `name` is there with this length, or is named by a release where the rest of the site is.
     pub fn has(&self, name: &str, length: u64) -> bool {
-        self.site.length(name) == Some(length)
+        let known = || self.site.origin.as_ref().and_then(|origin| origin.known(name));
+        self.site.local_length(name).or_else(known) == Some(length)
     }
 
     /// Puts an immutable file. Content that is there already is left alone; true if it was not.
@@ -99,7 +120,7 @@ impl SiteWriter {
     /// # Errors
     /// Other content is there; the disk.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<bool, SiteError> {
-        if let Some(length) = self.site.length(name) {
+        if let Some(length) = self.site.local_length(name) {
             let same = length == bytes.len() as u64 && self.site.read(name, length)?.as_deref() == Some(bytes);
             if same {
                 return Ok(false);
@@ -115,7 +136,7 @@ impl SiteWriter {
     /// Other content is there; the disk.
     pub fn put_file(&self, name: &str, file: NamedTempFile) -> Result<bool, SiteError> {
         let read = |source| SiteError::Read { name: name.to_owned(), source };
-        if self.site.length(name).is_some() {
+        if self.site.local_length(name).is_some() {
             if same_content(&self.site.path(name), file.path()).map_err(read)? {
                 return Ok(false);
             }
@@ -232,6 +253,9 @@ impl SiteWriter {
         let missing: Vec<PathBuf> = parent.ancestors().take_while(|a| !a.exists()).map(Path::to_owned).collect();
         std::fs::create_dir_all(&parent).map_err(write)?;
         self.watch.publishing(name);
+        if let Some(origin) = &self.site.origin {
+            origin.wrote(name);
+        }
         file.persist(&path).map_err(|e| write(e.error))?;
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         touched.extend(missing.iter().filter_map(|dir| dir.parent().map(Path::to_owned)));

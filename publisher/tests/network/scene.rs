@@ -276,7 +276,8 @@ fn told(outcome: &Result<Outcome, Error>) -> (String, String) {
 /// State a failed update may not have touched: what is installed, where from, and a transaction begun; and what it believes,
 /// if it failed before the last signature was checked. What it has fetched it may keep.
 fn differences(before: &BTreeMap<String, Vec<u8>>, now: &BTreeMap<String, Vec<u8>>, of_trust: bool) -> Vec<String> {
-    let free = |name: &str| (name == "state" && !of_trust) || name == "lock" || name.starts_with("staging");
+    let free =
+        |name: &str| (name == "state" && !of_trust) || ["lock", "last"].contains(&name) || name.starts_with("staging");
     let names = before.keys().chain(now.keys()).filter(|name| !free(name) && before.get(*name) != now.get(*name));
     names.map(|name| format!("{name} of the state is another")).collect()
 }

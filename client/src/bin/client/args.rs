@@ -25,13 +25,15 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Install the release a channel offers into a directory.
-    Install(Origin),
+    Install(Install),
     /// Take over a tree that was installed by other means, recognising its release by what is on disk.
     Adopt(Origin),
     /// Ask the site whether there is a newer release.
     Check(Check),
     /// Explain in one paragraph which rule decides whether this tree is updated now.
     Why(Why),
+    /// Collect what whoever helps you wants to know of this tree, and nothing private.
+    Doctor(Doctor),
     /// Fetch, verify and apply the release the channel offers.
     Update(Update),
     /// Look for new releases from time to time and stage them: the next start of the app commits.
@@ -105,6 +107,26 @@ pub(crate) struct Origin {
     pub(crate) network: Network,
 }
 
+/// Where to keep, if anywhere.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct KeepArgs {
+    /// Keep what is fetched in this directory, as a part of the site that others take with --from DIR, or from a web server
+    /// that hands DIR out; what it lacks they get from the site.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep_site: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// Ask here first this time, before the site: a URL or a directory, such as a copy of the site on a stick.
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -125,12 +147,28 @@ pub(crate) struct Why {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) tree: TreeArgs,
+    /// Write the report to this file; with --json as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Do not read the app's files to compare them.
+    #[arg(long)]
+    pub(crate) no_files: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct Update {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
-    /// Take the update from here this time: a URL or a directory.
+    /// Ask here first this time, before the site: a URL or a directory, such as a copy of the site on a stick.
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     /// Follow this channel from now on.
     #[arg(long, value_name = "NAME")]
     pub(crate) channel: Option<String>,
@@ -219,7 +257,7 @@ pub(crate) struct Verify {
 pub(crate) struct Heal {
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
-    /// Take content from here this time: a URL or a directory.
+    /// Ask here first this time, before the site: a URL or a directory.
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod check;
+mod doctor;
 mod heal;
 mod install;
 mod launch;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<Exit, Error> {
         Command::Adopt(args) => adopt::run(args, output),
         Command::Check(args) => check::run(args, output),
         Command::Why(args) => why::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Update(args) => update::run(args, output),
         Command::Watch(args) => watch::run(args, output),
         Command::Verify(args) => verify::run(args, output),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use console::style;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::progress::{Event, Progress, Silent};
 use lamplighter_client::tree::TreeError;
@@ -72,9 +73,9 @@ impl Output {
             print_line("error", json!({"code": code, "exit": exit as u8, "text": error.to_string(), "hint": hint}));
             return;
         }
-        eprintln!("error: {error} [{code}]");
+        eprintln!("{} {error} [{code}]", style("error:").red().bold().for_stderr());
         if let Some(hint) = hint {
-            eprintln!("hint: {hint}");
+            eprintln!("{} {hint}", style("hint:").cyan().bold().for_stderr());
         }
     }
 

@@ -4,21 +4,31 @@ use lamplighter_client::error::Error;
 use lamplighter_client::updater::{Outcome, StageOutcome, Updater};
 use serde_json::json;
 
-use super::{absolute_site, open, report, report_idle};
+use super::{absolute_site, config, report, report_idle};
 use crate::args::Update;
 use crate::exit::Exit;
 use crate::output::Output;
 
 pub(super) fn run(args: Update, output: &Output) -> Result<Exit, Error> {
     let from = args.from.map(absolute_site).transpose()?;
-    let mut updater = open(args.tree, args.network, output)?;
+    let mut config = config(args.tree, &args.network, output);
+    let keeping = args.keep.begin(&mut config)?;
+    let mut updater = Updater::open(config.clone())?;
     if let Some(channel) = args.channel {
         updater.follow(&channel)?;
     }
-    if args.stage_only {
-        return stage(&updater, from.as_deref(), output);
-    }
-    match updater.update(from.as_deref())? {
+    let ended = if args.stage_only {
+        stage(&updater, from.as_deref(), output)
+    } else {
+        update(&updater, from.as_deref(), output)
+    };
+    // What was remembered on the way counts, too.
+    keeping.end(|| Updater::open(config), output);
+    ended
+}
+
+fn update(updater: &Updater, from: Option<&str>, output: &Output) -> Result<Exit, Error> {
+    match updater.update(from)? {
         Outcome::Done(done) => {
             report(output, "updated", "updated to", &done);
             Ok(Exit::Done)

@@ -15,7 +15,7 @@ pub(super) fn run(args: Verify, output: &Output) -> Result<Exit, Error> {
     let damaged: Vec<_> = verified
         .damaged
         .iter()
-        .map(|d| json!({"path": d.path.as_str(), "what": d.what, "policy_keep": d.keep}))
+        .map(|d| json!({"path": d.path.as_str(), "code": d.code, "what": d.what, "policy_keep": d.keep}))
         .collect();
     let fields = json!({
         "build": verified.build, "version": verified.version, "rows": verified.rows,
