@@ -210,8 +210,8 @@ impl Origin {
     pub fn clear_shards(&self, dir: &Path) -> Result<(), Error> {
         let (Some(store), site) = (&self.store, Site::open(dir)?) else { return Ok(()) };
         let shards = std::mem::take(&mut *lock(&self.shards));
-        let gone = shards.iter().filter(|name| !site.path(name).exists());
-        Ok(gone.map(|name| store.remove(name)).collect::<Result<(), _>>()?)
+        let mut gone = shards.iter().filter(|name| !site.path(name).exists());
+        Ok(gone.try_for_each(|name| store.remove(name))?)
     }
 
     /// Takes note of content that was put into the directory.

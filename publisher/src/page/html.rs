@@ -172,10 +172,9 @@ fn platform_card(out: &mut String, platform: &Platform, channels: &[Channel]) {
 
 fn sizes(out: &mut String, platform: &Platform) {
     let label = |told: &Told| format!("{} ({})", told.version, told.build);
-    let full = |told: &Told| told.sizes.map(|sizes| sizes.1);
-    let update = |told: &Told| told.packs.iter().max().map(|pack| pack.1);
-    let kinds: [(&str, &str, &dyn Fn(&Told) -> Option<u64>); 2] =
-        [("full", "Full download", &full), ("update", "Update from the release before", &update)];
+    let full: fn(&Told) -> Option<u64> = |told| told.sizes.map(|sizes| sizes.1);
+    let update: fn(&Told) -> Option<u64> = |told| told.packs.iter().max().map(|pack| pack.1);
+    let kinds = [("full", "Full download", full), ("update", "Update from the release before", update)];
     out.push_str("<div class=\"charts\">\n");
     for (class, title, value) in kinds {
         let bars: Vec<Bar> =
