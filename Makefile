@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant simulate scoreboard embed embed-windows screens lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant simulate scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -68,6 +68,15 @@ embed-windows: setup-embed setup-windows
 ## Clicks through the launcher's and the patcher's windows under Xvfb; `RECORD=1` keeps the pictures in docs/images/.
 screens: setup-screens
 	$(PYTHON) scripts/screens.py $(if $(RECORD),--record)
+
+## The report of a site, index.html, in a real Chromium: drawn, named, readable, asking nobody; `RECORD=1` keeps its pictures in
+## docs/images/.
+page: setup-page release
+	$(PYTHON) scripts/page.py $(if $(RECORD),--record)
+
+## nginx, Caddy and Apache with what `publisher configure` prints for them: every header of every file, and updates through them.
+configs: setup-configs release
+	$(PYTHON) scripts/configs.py
 
 ## The client that ships: killed at system calls, failing ones, cut off from power, on full disks. As root; `LONG=1`: every call,
 ## 2,000 cuts.
@@ -154,14 +163,14 @@ DIRS ?= /usr/bin /usr/lib
 transforms:
 	$(CARGO) run --release -p lamplighter-publisher --example transforms --locked -- $(if $(LIMIT),--limit $(LIMIT)) $(DIRS)
 
-.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+.PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
 
-setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-windows setup-aarch64 setup-dist
+setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
-setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
+setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-aarch64 setup-dist: setup-%:
 	@scripts/setup-debian.sh $*
 
 ## Packages, and what is made once: the standard library and wine's folder.

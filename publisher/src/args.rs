@@ -10,8 +10,8 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::sign::KeySources;
 
 use crate::commands::{
-    build_release, bundle, check_remote, finish, init, keygen, manual, promote, prune, refresh, revert, root, serve,
-    steer, upload, verify,
+    build_release, bundle, check_remote, configure, cost, explain, finish, init, keygen, manual, page, promote, prune,
+    refresh, revert, root, serve, steer, upload, verify,
 };
 
 const EXIT_CODES: &str = "\
@@ -78,6 +78,10 @@ pub(crate) enum Command {
     Revert(Box<revert::Args>),
     /// Sign heads again before they are stale; for a scheduled job.
     Refresh(refresh::Args),
+    /// Say what an update from one build to another consists of, file by file, and what would make it smaller.
+    Explain(explain::Args),
+    /// Write the report of a site for people, index.html; every command that changes a channel does so, too.
+    Page(page::Args),
     /// Send a site to a bucket or a directory: only what is missing, channel heads last.
     Upload(upload::Args),
     /// Write a release as an archive for a download page, or as the folder an installer is made from.
@@ -86,6 +90,10 @@ pub(crate) enum Command {
     CheckRemote(check_remote::Args),
     /// Read a whole site and report everything that is wrong with it.
     Verify(verify::Args),
+    /// Print the configuration of a server, or of a service, that hands out a site.
+    Configure(configure::Args),
+    /// Work out what a fleet of clients costs a month: requests, bytes, money, peaks; beside full downloads.
+    Cost(cost::Args),
     /// Remove old releases from a site, and with them what only they need; first it is only shown what would go.
     Prune(prune::Args),
     /// Hand out a site on this machine, for trying it.

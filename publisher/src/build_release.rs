@@ -37,6 +37,7 @@ use crate::head::edits::Shares;
 use crate::head::{Mover, Terms, last_build, require_above};
 use crate::origin::Origin;
 use crate::packs::{Budget, KeptPatches, KeptUse, PackOptions, UnitCache};
+use crate::proof::record::Proofs;
 use crate::proof::{self, Base};
 use crate::report::{ChannelSummary, Summary};
 use crate::rollout::Curve;
@@ -251,6 +252,7 @@ impl Job<'_> {
         writer.barrier()?;
         if request.prove {
             drafts.iter_mut().try_for_each(|draft| job.prove(draft))?;
+            Proofs::keep(writer, drafts.iter().map(Draft::proved).collect())?;
         }
         inputs.iter().try_for_each(|input| input.scanned.recheck())?;
         for draft in drafts.iter().filter(|d| !d.summary.reused) {

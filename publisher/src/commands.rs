@@ -3,10 +3,14 @@
 pub(crate) mod build_release;
 pub(crate) mod bundle;
 pub(crate) mod check_remote;
+pub(crate) mod configure;
+pub(crate) mod cost;
+pub(crate) mod explain;
 pub(crate) mod finish;
 pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod manual;
+pub(crate) mod page;
 pub(crate) mod place;
 pub(crate) mod promote;
 pub(crate) mod prune;
@@ -20,11 +24,14 @@ pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lamplighter_client::format::text::Time;
 use lamplighter_publisher::config::{self, ConfigError};
 use lamplighter_publisher::error::Error;
+use lamplighter_publisher::page::write_after;
 use lamplighter_publisher::site::write::clear_temp;
+use lamplighter_publisher::watch::Watch;
 
 use crate::args::Command;
 use crate::term::Term;
@@ -45,11 +52,15 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
         Command::Bad(args) => steer::bad(args, term),
         Command::Revert(args) => revert::run(args, term),
         Command::Refresh(args) => refresh::run(args, term),
+        Command::Explain(args) => explain::run(args, term),
+        Command::Page(args) => page::run(args, term),
         Command::Bundle(args) => bundle::run(args, term),
         Command::CheckRemote(args) => check_remote::run(args, term),
         Command::Upload(args) => upload::run(args, term),
         Command::Verify(args) => verify::run(args, term),
         Command::Prune(args) => prune::run(args, term),
+        Command::Configure(args) => configure::run(args, term),
+        Command::Cost(args) => cost::run(args, term),
         Command::Serve(args) => serve::run(args, term),
         Command::Completions(args) => manual::completions(args, term),
         Command::Man(args) => manual::man(args, term),
@@ -59,6 +70,12 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
 /// The time of the run: `SOURCE_DATE_EPOCH`, or the clock.
 fn now() -> Result<Time, ConfigError> {
     config::time_from(std::env::var_os("SOURCE_DATE_EPOCH").as_deref())
+}
+
+/// Writes the site's report for people after a change; a failure is a notice.
+fn write_page(site: &Path, term: &Term) {
+    let watch: Arc<dyn Watch> = Arc::new(term.clone());
+    write_after(site, &watch);
 }
 
 /// Clears what is under way in the site when the user interrupts; what clients see is whole at any moment.

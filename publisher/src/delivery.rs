@@ -15,8 +15,10 @@ use lamplighter_client::format::text::{is_token, number};
 
 use crate::build_release::shard;
 
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-const MUTABLE: &str = "no-cache";
+/// Cache header of what never changes under its name.
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// Cache header of what is to be asked for again each time.
+pub const MUTABLE: &str = "no-cache";
 const PAGE: &str = "index.html";
 const DIGEST_DIGITS: usize = 64;
 

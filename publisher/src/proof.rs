@@ -3,6 +3,8 @@
 //! What comes out is read back by [`crate::scan`], which shares nothing with the code that wrote it, and compared with the
 //! manifest.
 
+pub mod record;
+
 use lamplighter_client::deploy::{Route, RouteTaken};
 use lamplighter_client::error::{Class, Error as ClientError};
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};

@@ -175,12 +175,13 @@ impl PackSummary {
     }
 }
 
-fn ratio(pack_bytes: u64, full_bytes: u64) -> String {
+/// One number of bytes as a share of another, in percent; empty where that is none.
+pub fn ratio(pack_bytes: u64, full_bytes: u64) -> String {
     if full_bytes == 0 { String::new() } else { format!("{:.2} %", pack_bytes as f64 * 100.0 / full_bytes as f64) }
 }
 
-/// Sets rows as a table: words to the left, numbers to the right.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Sets rows as a table: words to the left, numbers to the right, from the third on.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();

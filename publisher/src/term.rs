@@ -104,6 +104,11 @@ impl Term {
         };
     }
 
+    /// Whether a program listens.
+    pub(crate) fn is_json(&self) -> bool {
+        self.mode == Mode::Json
+    }
+
     /// Writes an error and gives the exit code of its class.
     pub(crate) fn failed(&self, error: &Error) -> ExitCode {
         self.end_step();

@@ -18,7 +18,7 @@ pub struct Triple {
 }
 
 /// The columns of one piece.
-pub(super) struct Triples<'a> {
+pub struct Triples<'a> {
     left: u64,
     diffs: Reader<'a>,
     extras: Reader<'a>,
@@ -27,7 +27,10 @@ pub(super) struct Triples<'a> {
 
 impl<'a> Triples<'a> {
     /// Reads a piece; it ends with the last seek.
-    pub(super) fn read(piece: &'a [u8]) -> Result<Self, PatchError> {
+    ///
+    /// # Errors
+    /// The piece is cut, or something follows the last seek.
+    pub fn read(piece: &'a [u8]) -> Result<Self, PatchError> {
         let mut at = Reader::new(piece);
         let left = if piece.is_empty() { 0 } else { at.varint()? };
         let diffs = at;
@@ -43,7 +46,11 @@ impl<'a> Triples<'a> {
     }
 
     /// The next triple; none behind the last.
-    pub(super) fn next(&mut self) -> Result<Option<Triple>, PatchError> {
+    ///
+    /// # Errors
+    /// None that [`Triples::read`] lets through.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Triple>, PatchError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         let (diff, extra) = (self.diffs.varint()?, self.extras.varint()?);

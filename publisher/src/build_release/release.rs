@@ -15,6 +15,7 @@ use super::prior::{Before, Loaded};
 use super::{Input, Job};
 use crate::error::Error;
 use crate::objects::{self, ObjectSink, Prior};
+use crate::proof::record::Proved;
 use crate::report::{PackFate, PackSummary, PlatformSummary};
 use crate::scratch::ScratchTree;
 use crate::site::{SiteError, SiteWriter};
@@ -26,6 +27,14 @@ pub(super) struct Draft {
     /// Where its packs start, newest first.
     pub(super) bases: Vec<DraftBase>,
     pub(super) summary: PlatformSummary,
+}
+
+impl Draft {
+    /// All its ways, once they were tried.
+    pub(super) fn proved(&self) -> Proved {
+        let bases = self.bases.iter().map(|base| base.loaded.release.release.build).collect();
+        Proved::new(&self.loaded.release.release, bases)
+    }
 }
 
 /// Where a pack starts.

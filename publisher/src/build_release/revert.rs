@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::head::edits::{self, Shares};
 use crate::head::{Mover, Terms, row};
 use crate::promote::require_complete;
+use crate::proof::record::Proofs;
 use crate::report::{ChannelSummary, PackFate, PackSummary, PlatformSummary, Summary};
 use crate::scan::Scanned;
 use crate::scratch::Scratch;
@@ -125,6 +126,9 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
         }
         super::trim(&job.cache, &*watch);
         drafts.push(draft);
+    }
+    if base.prove {
+        Proofs::keep(&writer, drafts.iter().map(Draft::proved).collect())?;
     }
     base.origin.iter().try_for_each(|origin| origin.require_no_trouble())?;
     for draft in drafts.iter().filter(|d| !d.summary.reused) {

@@ -50,6 +50,9 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         time: super::now()?,
     };
     let pruned = prune::run(&request, Arc::new(term.clone()))?;
+    if pruned.deleted {
+        super::write_page(request.site, term);
+    }
     term.result(table(&pruned).trim_end(), &event(&pruned));
     Ok(ExitCode::SUCCESS)
 }

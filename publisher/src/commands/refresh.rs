@@ -49,7 +49,12 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
             .map_or_else(|| refresh::left_seconds_default(access.expires_days), days_in_seconds),
         force: args.force,
     };
-    refresh::run(&request, watch, |refreshed| tell(refreshed, term))?;
+    let done = refresh::run(&request, watch, |refreshed| tell(refreshed, term));
+    // A job that has no copy of the site has nothing to tell of but a head.
+    if args.from.is_none() && place.origin().is_none() {
+        super::write_page(request.access.site, term);
+    }
+    done?;
     place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)
 }

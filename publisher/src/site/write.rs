@@ -157,6 +157,15 @@ impl SiteWriter {
         self.barrier()
     }
 
+    /// Replaces the publisher's own file `name`, which is not for clients.
+    ///
+    /// # Errors
+    /// The disk; the old file is untouched then.
+    pub fn note(&self, name: &str, bytes: &[u8]) -> Result<(), SiteError> {
+        let name = format!("{WORK_DIR}/{name}");
+        self.rename_in(&name, self.temp_with(&name, bytes)?)
+    }
+
     /// Makes everything put so far durable.
     ///
     /// # Errors

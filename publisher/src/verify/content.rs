@@ -75,7 +75,8 @@ pub(crate) fn pack(site: &Site, pack: &Pack<'_>, watch: &dyn Watch) -> Result<()
     Ok(())
 }
 
-fn header(row: &PackRow, reader: &mut impl Read) -> Result<PackHeader, String> {
+/// The header of the pack of `row`, which `reader` begins with.
+pub(crate) fn header(row: &PackRow, reader: &mut impl Read) -> Result<PackHeader, String> {
     if row.header.length > HEADER_BYTES_MAX {
         return Err(format!("expected a header of at most {HEADER_BYTES_MAX} bytes, found {}", row.header.length));
     }
@@ -88,7 +89,7 @@ fn header(row: &PackRow, reader: &mut impl Read) -> Result<PackHeader, String> {
 }
 
 /// The next `length` bytes; memory grows with what is there, not with what a header claims.
-fn read_exact(reader: &mut impl Read, length: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_exact(reader: &mut impl Read, length: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     reader.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() as u64 == length { Ok(bytes) } else { Err(format!("{} bytes of {length}", bytes.len())) }

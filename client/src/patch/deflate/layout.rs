@@ -65,7 +65,10 @@ impl DeflateLayout {
     }
 
     /// Parses a layout, without regard to the lengths of old and new.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, PatchError> {
+    ///
+    /// # Errors
+    /// It is too long, cut, or has empty streams.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PatchError> {
         limit("bytes of a layout", LAYOUT_BYTES_MAX, bytes.len() as u64)?;
         let mut reader = Reader::new(bytes);
         let mut layout = Self::default();

@@ -5,6 +5,7 @@ use std::fmt::{Debug, Display};
 use lamplighter_client::format::digest::Blake3;
 use lamplighter_client::format::handover::Handover;
 use lamplighter_client::format::head::{Head, Rollout};
+use lamplighter_client::format::last::LastOutcome;
 use lamplighter_client::format::launch::LaunchState;
 use lamplighter_client::format::release::Release;
 use lamplighter_client::format::root::{ROOT_BYTES_MAX, Root};
@@ -82,12 +83,13 @@ fn rollout(rollout: &Rollout) {
     }
 }
 
-/// What a tree remembers: trust, settings, launches, a handover.
+/// What a tree remembers: trust, settings, launches, a handover, how the last change ended.
 pub fn state_files(data: &[u8]) {
     assert!(state::parse(data).is_err() || data.len() > 72);
     comes_back(&with_trailer(data), state::parse, state::to_bytes);
     comes_back(data, Settings::parse, Settings::to_bytes);
     comes_back(data, Handover::parse, Handover::to_bytes);
+    comes_back(data, LastOutcome::parse, LastOutcome::to_bytes);
     if let Ok(launch) = LaunchState::parse(data) {
         // Old builds are forgotten when it is written.
         let kept = LaunchState::parse(&launch.to_bytes()).expect("what was written");

@@ -1,0 +1,49 @@
+//! `index.html`: the report of a site, for people. Clients never read it.
+//!
+//! [`model`] reads from the site what the page tells, [`html`] sets it, [`charts`] draws. The page stands alone: style,
+//! drawings and its few lines of script lie in it, and it asks nobody for anything, so it works from a file as from a bucket.
+//! The same site gives the same bytes: times come from signed documents, and what depends on the day it is read is worked out
+//! by the script (the days left, where a rollout stands), whose dates stand there as text as well. Everything that others
+//! wrote is escaped.
+
+pub mod charts;
+pub mod html;
+pub mod model;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::site::{Site, SiteError, SiteWriter};
+use crate::watch::Watch;
+pub use model::Page;
+
+/// Its name in the site.
+pub const NAME: &str = "index.html";
+
+/// The page of a site.
+///
+/// # Errors
+/// No site, or one whose roots are broken. All else is told on the page.
+pub fn render(site: &Site) -> Result<String, SiteError> {
+    Ok(html::render(&Page::read(site)?))
+}
+
+/// Writes the page into the site; true if it is another than before.
+///
+/// # Errors
+/// Those of [`render`]; another publisher at work; the disk.
+pub fn write(site: &Path, watch: Arc<dyn Watch>) -> Result<bool, SiteError> {
+    let writer = SiteWriter::lock(site, watch)?;
+    let page = render(writer.site())?;
+    if writer.site().read(NAME, page.len() as u64).ok().flatten().as_deref() == Some(page.as_bytes()) {
+        return Ok(false);
+    }
+    writer.replace(NAME, page.as_bytes()).map(|()| true)
+}
+
+/// Writes the page after what it tells of has changed. That is done already, so a failure is no more than a notice.
+pub fn write_after(site: &Path, watch: &Arc<dyn Watch>) {
+    if let Err(error) = write(site, watch.clone()) {
+        watch.notice("no-page", NAME, &format!("{error}; `publisher page` writes it"));
+    }
+}
