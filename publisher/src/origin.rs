@@ -283,8 +283,8 @@ impl Survey for Origin {
         false
     }
 
-    /// Content that came from there stays out, however old the cache is: only what new releases name is looked at, and what
-    /// this run wrote.
+    /// Content that came from there stays out, however old the cache is, and so do notes of earlier shards: only what new
+    /// releases name is looked at, and what this run wrote.
     fn narrow(&self, site: &Site, trust: &Trust, local: &mut Listing) -> Result<(), Error> {
         let mut wanted = lock(&self.written).clone();
         let releases = local.keys().filter_map(|name| release_of(name));
@@ -292,7 +292,8 @@ impl Survey for Origin {
             let Some(release) = trust.past_release(site, build, &platform)? else { continue };
             wanted.extend(heads::names(site, &release.release, |_| true)?.into_iter().map(|(name, _)| name));
         }
-        local.retain(|name, _| FileKind::of(name) != Some(FileKind::Content) || wanted.contains(name));
+        let is_narrowed = |name: &str| matches!(FileKind::of(name), Some(FileKind::Content | FileKind::ShardNote));
+        local.retain(|name, _| !is_narrowed(name) || wanted.contains(name));
         Ok(())
     }
 }

@@ -142,6 +142,8 @@ fn what_the_publisher_prints_is_documented() {
     run(&format!("bad {sign} --build 1"), 0);
     run(&format!("refresh {keys} --force"), 0);
     run("check-remote --channel stable site", 0);
+    run("upload --site site --to copy", 0);
+    run("upload --site site --to copy", 0);
     run("check-remote --channel stable --head-days 30 site", 1);
     run("root propose --site site --out 2.root --expires-days 90", 0);
     run("root show --site site", 0);
@@ -157,7 +159,18 @@ fn what_the_publisher_prints_is_documented() {
     run("verify --site site --no-proof", 5);
     run("completions bash", 0);
     run("man --out man", 0);
-    for event in ["step", "progress", "release", "head", "refreshed", "finding", "channel", "error", "root-published"] {
+    for event in [
+        "step",
+        "progress",
+        "release",
+        "head",
+        "refreshed",
+        "finding",
+        "channel",
+        "error",
+        "root-published",
+        "uploaded",
+    ] {
         assert!(met.contains(event), "{event} never came: {met:?}");
     }
 }
