@@ -82,7 +82,8 @@ fn seven() -> World {
 
 fn site(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = contents(dir);
-    files.retain(|name, _| !name.starts_with(".publisher"));
+    // The page for people tells of what is left, so it changes.
+    files.retain(|name, _| !name.starts_with(".publisher") && name != "index.html");
     files
 }
 
