@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant simulate scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant growth simulate scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -82,6 +82,11 @@ configs: setup-configs release
 ## 2,000 cuts.
 faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)
+
+## What becomes of a site, a tree and a server when releases, files and users grow: minutes; `LONG=1`: hours. `RECORD=1` keeps
+## the tables in docs/growth.md.
+growth: setup-edges setup-compare release
+	$(PYTHON) scripts/growth.py $(if $(LONG),--long) $(if $(RECORD),--record)
 
 ## A giant file is updated: disk and memory it takes. `GIB=20`: the size games have; hours.
 giant: setup-compare release

@@ -325,7 +325,7 @@ fn scratch_trees_and_temporary_files_are_gone_afterwards() {
     }
     let entries = |path: &Path| fs::read_dir(path).expect("there").count();
     assert_eq!(entries(&press.path("scratch")), 0);
-    assert_eq!(entries(&press.path("site/.publisher")), 1, "the lock stays");
+    assert_eq!(entries(&press.path("site/.publisher")), 2, "the lock and the record of proofs stay");
 }
 
 #[test]
