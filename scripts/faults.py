@@ -193,10 +193,16 @@ def scenarios(world):
     copy(world.updated, damaged)
     (damaged / "big.bin").write_bytes(b"damaged")
     (damaged / "data/0").unlink()
-    objects = ("--from", str(world.without_packs))
+    # Goes by a site without packs.
+    by_objects = world.scratch / "by-objects"
+    copy(world.template, by_objects)
+    settings = by_objects / lab.STATE / "settings"
+    settings.write_text(settings.read_text().replace(f"site,{world.site.path}\n", f"site,{world.without_packs}\n"))
+    if str(world.without_packs) not in settings.read_text():
+        raise lab.LabError(f"{settings} does not name its site as expected")
     return {
         "update by pack": (world.template, lambda tree: ("update", tree)),
-        "update by objects": (world.template, lambda tree: ("update", tree, *objects)),
+        "update by objects": (by_objects, lambda tree: ("update", tree)),
         "heal": (damaged, lambda tree: ("heal", tree)),
         "rollback": (updated, lambda tree: ("rollback", tree)),
     }

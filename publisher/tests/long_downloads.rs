@@ -26,7 +26,7 @@ use hostile::{Fault, Hostile};
 use proxy::Passing;
 use scoreboard::note;
 use serde_json::json;
-use world::{World, contents, copy, done, noise, text, write};
+use world::{World, contents, copy, done, noise, set_site, text, write};
 
 /// Bytes of new content that cannot be compressed.
 fn new_bytes() -> usize {
@@ -90,13 +90,14 @@ impl Scene {
 }
 
 /// One run of a program that updates: nothing but what is on disk is known from before.
-fn update(tree: &Path, from: &str, proxy: Proxy) -> Result<Outcome, Error> {
+fn update(tree: &Path, site: &str, proxy: Proxy) -> Result<Outcome, Error> {
+    set_site(tree, site);
     let clock = Arc::new(JumpingTiming::default());
     let http = HttpOptions { proxy, ..HttpOptions::default() };
     let retry = RetryPolicy { timing: clock.clone(), ..RetryPolicy::default() };
     // The machine slept.
     clock.pause(Duration::from_secs(8 * 3600));
-    Updater::open(Config { http, retry, ..Config::new(tree) })?.update(Some(from))
+    Updater::open(Config { http, retry, ..Config::new(tree) })?.update(None)
 }
 
 fn address(server: &Hostile) -> SocketAddr {

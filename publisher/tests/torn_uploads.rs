@@ -20,7 +20,7 @@ use lamplighter_client::updater::{Config, Origin, Outcome, Updater};
 use hostile::Hostile;
 use scoreboard::note;
 use serde_json::json;
-use world::{World, contents, copy, done, noise};
+use world::{World, contents, copy, done, noise, set_site};
 
 /// A file and its new content, or what of it has arrived.
 type Upload = Vec<(String, Vec<u8>)>;
@@ -100,7 +100,8 @@ impl Scene {
             retry: RetryPolicy { timing: Arc::new(JumpingTiming::default()), ..RetryPolicy::default() },
             ..Config::new(dir.path().join(name))
         };
-        let updated = Updater::open(config("tree")).and_then(|updater| updater.update(Some(&server.url())));
+        set_site(&tree, &server.url());
+        let updated = Updater::open(config("tree")).and_then(|updater| updater.update(None));
         let origin = Origin { site: server.url(), ..self.world.origin() };
         let installed = Updater::install(config("fresh"), &origin);
         let mut builds = [0, 0];

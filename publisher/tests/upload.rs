@@ -23,7 +23,7 @@ use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use scripted::Scripted;
-use world::{World, contents, copy, done, noise, text, write};
+use world::{World, contents, copy, done, noise, set_site, text, write};
 
 const HEAD: &str = "channels/stable.head";
 
@@ -154,9 +154,9 @@ fn updated(world: &World, bucket: &Arc<Scripted>) -> BTreeMap<String, Vec<u8>> {
         write(&dir.path().join("site").join(name), &bytes);
     }
     copy(&world.path("tree"), &dir.path().join("tree"));
+    set_site(&dir.path().join("tree"), &text(&dir.path().join("site")));
     let config = lamplighter_client::updater::Config::new(dir.path().join("tree"));
-    let site = text(&dir.path().join("site"));
-    Updater::open(config).and_then(|updater| updater.update(Some(&site))).expect("a client is fine");
+    Updater::open(config).and_then(|updater| updater.update(None)).expect("a client is fine");
     contents(&dir.path().join("tree"))
 }
 

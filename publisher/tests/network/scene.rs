@@ -14,7 +14,7 @@ use lamplighter_client::source::{HttpOptions, Proxy};
 use lamplighter_client::updater::{Config, Outcome, Updater};
 
 use super::hostile::{Fault, Hostile};
-use super::world::{World, contents, copy, done, noise, text};
+use super::world::{World, contents, copy, done, noise, set_site, text};
 
 /// The newest build in the site; the tree has the first.
 const NEWEST: u64 = 4;
@@ -181,10 +181,11 @@ impl Scene {
         let dir = tempfile::tempdir().expect("a directory");
         let tree = dir.path().join("tree");
         copy(&self.world.path("tree"), &tree);
+        set_site(&tree, &server.url());
         let state = contents(&tree.join(".lamplighter"));
         assert!(state.contains_key("settings"), "{:?}", state.keys());
         let clock = Arc::new(Waking { clock: JumpingTiming::default(), server: server.clone() });
-        let first = update(&tree, &server, silence, clock.clone());
+        let first = update(&tree, silence, clock.clone());
         let (word, detail) = told(&first);
         let mut wrong = Vec::new();
         let build = if let Ok(Outcome::Done(report)) = &first { report.build } else { 1 };
@@ -197,7 +198,7 @@ impl Scene {
         let log: Vec<_> = server.log().into_iter().map(|seen| (seen.path, seen.range)).collect();
         server.behave();
         if build != NEWEST {
-            let again = told(&update(&tree, &server, PATIENT, clock));
+            let again = told(&update(&tree, PATIENT, clock));
             if contents(&tree) != self.trees[&NEWEST] {
                 wrong.push(format!("the next update came to {}: {}", again.0, again.1));
             }
@@ -246,7 +247,7 @@ impl Timing for Waking {
     }
 }
 
-fn update(tree: &Path, server: &Hostile, silence: Duration, clock: Arc<dyn Timing>) -> Result<Outcome, Error> {
+fn update(tree: &Path, silence: Duration, clock: Arc<dyn Timing>) -> Result<Outcome, Error> {
     let http = HttpOptions {
         proxy: Proxy::None,
         stall_timeout: silence,
@@ -255,8 +256,7 @@ fn update(tree: &Path, server: &Hostile, silence: Duration, clock: Arc<dyn Timin
         ..HttpOptions::default()
     };
     let retry = RetryPolicy { timing: clock, ..RetryPolicy::default() };
-    let updater = Updater::open(Config { http, retry, ..Config::new(tree) })?;
-    updater.update(Some(&server.url()))
+    Updater::open(Config { http, retry, ..Config::new(tree) })?.update(None)
 }
 
 /// An outcome in one word, and at length.

@@ -160,6 +160,14 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The tree goes by the site at `site` alone from now on: a place given for one run has its own site behind it.
+pub fn set_site(tree: &Path, site: &str) {
+    let path = tree.join(".lamplighter/settings");
+    let old = fs::read_to_string(&path).expect("settings");
+    let line = |line: &str| if line.starts_with("site,") { format!("site,{site}\n") } else { format!("{line}\n") };
+    fs::write(&path, old.lines().map(line).collect::<String>()).expect("written");
+}
+
 /// Everything below `root` but the state directory.
 pub fn contents(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
