@@ -1,7 +1,7 @@
 //! A site elsewhere that a local directory is a part of: a publisher without kept state works on the directory, and what it
 //! needs of the rest is fetched when it is asked for, once.
 //!
-//! [`Origin::attach`] makes the directory a site with the origin's roots and heads; [`Site`](crate::site::Site) then looks here
+//! [`Origin::attach`] makes the directory a site with the origin's roots and heads; [`Site`] then looks here
 //! for what the directory lacks. Nothing is kept before it is verified: documents by signature or by the digest a signed
 //! document gives, objects by the digest in their name. So the directory is a cache that only ever holds true files, a later
 //! run fetches only what is new, and deleting it costs nothing but another fetch.
