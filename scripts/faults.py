@@ -196,10 +196,7 @@ def scenarios(world):
     # Goes by a site without packs.
     by_objects = world.scratch / "by-objects"
     copy(world.template, by_objects)
-    settings = by_objects / lab.STATE / "settings"
-    settings.write_text(settings.read_text().replace(f"site,{world.site.path}\n", f"site,{world.without_packs}\n"))
-    if str(world.without_packs) not in settings.read_text():
-        raise lab.LabError(f"{settings} does not name its site as expected")
+    lab.Client(world.client.parent, by_objects).follow(world.without_packs)
     return {
         "update by pack": (world.template, lambda tree: ("update", tree)),
         "update by objects": (by_objects, lambda tree: ("update", tree)),

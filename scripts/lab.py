@@ -276,6 +276,12 @@ class Client:
             codes=codes,
         )
 
+    def follow(self, site):
+        """The tree goes by the site at `site` from now on."""
+        settings = self.tree / STATE / "settings"
+        lines = [f"site,{site}" if line.startswith("site,") else line for line in settings.read_text().split("\n")]
+        settings.write_text("\n".join(lines))
+
     def __call__(self, command, *flags, codes=(0,)):
         return run(self.program, command, "--tree", self.tree, *flags, measure=self.measure, codes=codes)
 

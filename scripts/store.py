@@ -70,9 +70,7 @@ class World:
         client = lab.Client(self.programs, self.scratch / f"tree-{self.trees}")
         site = self.snapshots[1]
         client.install(site, site / "root" / "1.root", PLATFORM)
-        settings = client.tree / lab.STATE / "settings"
-        lines = [f"site,{url}" if line.startswith("site,") else line for line in settings.read_text().split("\n")]
-        settings.write_text("\n".join(lines))
+        client.follow(url)
         return client
 
     def build_of(self, client):

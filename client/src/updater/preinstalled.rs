@@ -1,9 +1,8 @@
 //! What makes a tree that was unpacked from an archive one that was installed: its first update goes by pack.
 
+use super::session::settings_of;
 use super::{Origin, ROOT, SETTINGS};
-use crate::consult::pin;
 use crate::error::Error;
-use crate::format::settings::Settings;
 use crate::tree::Record;
 
 /// The files of the state directory of a tree that holds what `record` says, by their paths below it, in order.
@@ -14,16 +13,7 @@ use crate::tree::Record;
 /// # Errors
 /// Settings or a root that no client would take.
 pub fn state_files(origin: &Origin, record: &Record) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let settings = Settings {
-        site: origin.site.clone(),
-        app: origin.app.clone(),
-        channel: origin.channel.clone(),
-        platform: origin.platform.clone(),
-        mirrors: origin.mirrors.clone(),
-    };
-    let bytes = settings.to_bytes();
-    Settings::parse(&bytes).map_err(|source| Error::Usage(source.to_string()))?;
-    pin(&settings, origin.root.clone(), 0)?;
+    let (settings, _) = settings_of(origin)?;
     let [release, manifest] = record.state_files();
-    Ok(vec![manifest, release, (ROOT.to_owned(), origin.root.clone()), (SETTINGS.to_owned(), bytes)])
+    Ok(vec![manifest, release, (ROOT.to_owned(), origin.root.clone()), (SETTINGS.to_owned(), settings.to_bytes())])
 }

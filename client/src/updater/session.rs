@@ -6,6 +6,23 @@ use crate::download::Timing;
 use crate::format::handover::Handover;
 use crate::trust::Judgement;
 
+/// The settings of an install from `origin`, as they are read later, and the root pinned with them.
+///
+/// # Errors
+/// A root that is none; words that are none.
+pub(super) fn settings_of(origin: &Origin) -> Result<(Settings, Pin), Error> {
+    let settings = Settings {
+        site: origin.site.clone(),
+        app: origin.app.clone(),
+        channel: origin.channel.clone(),
+        platform: origin.platform.clone(),
+        mirrors: origin.mirrors.clone(),
+    };
+    Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
+    let pin = pin(&settings, origin.root.clone(), 0)?;
+    Ok((settings, pin))
+}
+
 impl Updater {
     /// What the tree is a tree of.
     pub fn origin(&self) -> Origin {
@@ -24,15 +41,7 @@ impl Updater {
     /// # Errors
     /// No such directory; a root that is none; words that are none.
     pub fn for_origin(config: Config, origin: &Origin) -> Result<Self, Error> {
-        let settings = Settings {
-            site: origin.site.clone(),
-            app: origin.app.clone(),
-            channel: origin.channel.clone(),
-            platform: origin.platform.clone(),
-            mirrors: origin.mirrors.clone(),
-        };
-        Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
-        let pin = pin(&settings, origin.root.clone(), 0)?;
+        let (settings, pin) = settings_of(origin)?;
         let tree = config.machine.open_tree(&config.tree, config.state.as_deref())?;
         Ok(Self { config, tree, settings, pin, switched: false })
     }

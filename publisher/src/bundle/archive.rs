@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 
 use super::BundleError;
+use crate::site::write::readable_by_all;
 
 /// How hard archives are compressed: they are made once and fetched often.
 const ZSTD_LEVEL: i32 = 19;
@@ -154,17 +155,6 @@ pub(super) fn write(entries: &[Entry], time: Time, out: &Path) -> Result<(u64, B
     let mut hasher = blake3::Hasher::new();
     let length = io::copy(&mut File::open(out).map_err(failed)?, &mut hasher).map_err(failed)?;
     Ok((length, Blake3::from_bytes(*hasher.finalize().as_bytes())))
-}
-
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 fn write_tar(entries: &[Entry], time: Time, out: &File) -> Result<(), CopyError> {

@@ -292,13 +292,13 @@ fn new_temp(dir: &Path) -> io::Result<NamedTempFile> {
 
 /// Temporary files are for their owner alone; what a web server hands out is not.
 #[cfg(unix)]
-fn readable_by_all(file: &File) -> io::Result<()> {
+pub(crate) fn readable_by_all(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn readable_by_all(_: &File) -> io::Result<()> {
+pub(crate) fn readable_by_all(_: &File) -> io::Result<()> {
     Ok(())
 }
 
