@@ -23,6 +23,7 @@ pub mod format;
 pub mod keep;
 pub mod launch;
 pub mod launcher;
+pub mod lock_file;
 pub mod machine;
 pub mod notes;
 pub mod patch;

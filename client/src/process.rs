@@ -4,14 +4,38 @@
 //! they began; on Linux a descriptor of the process serves as well, and a process that started us can be held on to by the
 //! pipe it gave us ([`Watched::from_pipe`]): the system closes it when the process ends, however it ends.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a process is looked at.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long a program is waited for that is open for writing.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Starts a program, also one that was written a moment ago.
+///
+/// A process with several threads gives each process it starts a copy of the handle another thread writes a program by, until
+/// that process calls `exec`; while such a copy is open, the system starts no process from that program (`ETXTBSY`,
+/// execve(2)). It passes by itself, so it is waited for.
+///
+/// # Errors
+/// What the system says; of a program that stays open for writing after [`BUSY_WAIT`].
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    let until = Instant::now() + BUSY_WAIT;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                std::thread::sleep(POLL);
+            }
+            other => return other,
+        }
+    }
+}
 
 /// A process somebody waits for.
 #[derive(Debug)]
@@ -208,6 +232,23 @@ mod tests {
         child.wait().expect("waited");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_somebody_still_has_open_for_writing_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("true");
+        std::fs::copy("/bin/true", &program).expect("copied");
+        let open = std::fs::File::options().append(true).open(&program).expect("opened");
+        let busy = Command::new(&program).spawn().expect_err("it is being written");
+        assert_eq!(busy.kind(), io::ErrorKind::ExecutableFileBusy);
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(open);
+        });
+        assert!(spawn(&mut Command::new(&program)).and_then(|mut child| child.wait()).expect("started").success());
+        closing.join().expect("closed");
+    }
+
     #[test]
     fn programs_that_run_from_a_tree_are_found() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -215,7 +256,7 @@ mod tests {
         assert!(running_from(&tree).is_empty());
         let program = tree.join("sleeper");
         std::fs::copy("/bin/sleep", &program).expect("copied");
-        let mut child = Command::new(&program).arg("5").spawn().expect("started");
+        let mut child = spawn(Command::new(&program).arg("5")).expect("started");
         let found = running_from(&tree);
         child.kill().and_then(|()| child.wait()).expect("ended");
         assert_eq!(found, [child.id()]);

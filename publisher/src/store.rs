@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt;
+use lamplighter_client::lock_file::LockFile;
 use object_store::path::Path as Key;
 use object_store::{
     Attribute, Attributes, Error as Fault, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
@@ -188,16 +189,13 @@ impl Store {
     ///
     /// # Errors
     /// Another publisher is at work; the disk.
-    pub fn lock(&self) -> Result<Option<File>, StoreError> {
+    pub fn lock(&self) -> Result<Option<LockFile>, StoreError> {
         let Some(dir) = &self.directory else { return Ok(None) };
         let failed = |source| StoreError::Directory { dir: dir.clone(), source };
         std::fs::create_dir_all(dir.join(".publisher")).map_err(failed)?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.clone() }),
-            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
-        }
+        let held = LockFile::try_lock(lock).map_err(failed)?;
+        held.map(Some).map_err(|_| StoreError::Locked { dir: dir.clone() })
     }
 
     /// Names and lengths of all files below `folder`, or of all there are where it is empty.

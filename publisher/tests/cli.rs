@@ -1,5 +1,7 @@
 //! What the program says and does about everything that can be wrong: a clear error, an exit code, nothing lost.
 
+#[path = "support/fresh.rs"]
+mod fresh;
 #[path = "support/press.rs"]
 mod press;
 
@@ -128,7 +130,7 @@ fn an_unreadable_file_is_named() {
         if as_root {
             command.uid(NOBODY).gid(NOBODY);
         }
-        press::Said::from(command.output().expect("the publisher runs"))
+        press::Said::from(fresh::output(&mut command))
     };
     let strings = |args: &[&str]| args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
     run(&strings(&["keygen", "--out", "keys"])).expect(0, &[]);

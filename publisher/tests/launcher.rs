@@ -4,6 +4,7 @@
 
 mod support {
     pub mod app;
+    pub(crate) mod fresh;
     pub mod world;
 }
 
@@ -16,6 +17,7 @@ use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app,
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{CheckOutcome, Start};
 use support::app::App;
+use support::fresh;
 use support::world::{done, write};
 
 /// A host that notes what it is told and gives one answer.
@@ -297,7 +299,7 @@ fn a_tree_nobody_wrote_to_goes_as_a_whole_even_by_a_program_in_it() {
     fs::copy(support::app::program("patcher"), &own).expect("copied");
     let mut command = std::process::Command::new(&own);
     command.args(["--uninstall", "tree"]).current_dir(app.world.dir.path());
-    App::said(&command.output().expect("it runs"), 0);
+    App::said(&fresh::output(&mut command), 0);
     assert_eq!(app.world.contents("tree").into_keys().collect::<Vec<_>>(), ["patcher-copy"], "not listed, so not ours");
     fs::remove_dir_all(app.world.path("tree")).expect("removed");
     done(app.world.install("tree"));

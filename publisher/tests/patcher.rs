@@ -14,6 +14,7 @@ use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use lamplighter_client::error::Error;
+use lamplighter_client::process;
 use lamplighter_client::updater::{HandedOver, StageOutcome, Updater};
 use support::app::{App, program};
 use support::world::done;
@@ -196,7 +197,7 @@ fn an_app_that_the_user_started_again_is_waited_for_too() {
     // Any program that runs from the tree.
     let again = case.app.world.path("tree/helper");
     fs::copy("/bin/sleep", &again).expect("copied");
-    let mut other = Command::new(&again).arg("1.5").spawn().expect("started");
+    let mut other = process::spawn(Command::new(&again).arg("1.5")).expect("started");
     case.hand_over(&[]).expect("handed over");
     case.end_app();
     std::thread::sleep(Duration::from_millis(600));

@@ -1,5 +1,7 @@
 //! A program that is one file becomes its next build, by itself: the example `single_binary` of the client, for real.
 
+#[path = "support/fresh.rs"]
+mod fresh;
 #[path = "support/world.rs"]
 mod world;
 
@@ -122,7 +124,7 @@ impl Desk {
     /// Runs the program and expects it to succeed; gives what it said.
     #[track_caller]
     fn run(&self, args: &[&str]) -> String {
-        let output = self.settings(Command::new(self.app()).args(args)).output().expect("the program runs");
+        let output = fresh::output(self.settings(Command::new(self.app()).args(args)));
         assert!(output.status.success(), "{}", said(&output));
         said(&output)
     }
@@ -207,7 +209,7 @@ fn where_nothing_true_can_be_had_the_program_stays_as_it_is() {
     let desk = Desk::new(2);
     desk.tamper_with_packs();
     fs::remove_dir_all(desk.0.site().join("objects")).expect("removed");
-    let output = desk.settings(Command::new(desk.app()).arg("update")).output().expect("the program runs");
+    let output = fresh::output(desk.settings(Command::new(desk.app()).arg("update")));
     assert!(!output.status.success(), "{}", said(&output));
     fs::remove_dir_all(desk.dir().join(".my program.lamplighter")).unwrap_or_default();
     desk.expect(1);
@@ -227,7 +229,7 @@ fn a_release_that_is_a_tree_is_refused() {
     let desk = Desk::new(1);
     let input = desk.0.input(2, &[("demo", &stamped(2)), ("data.txt", b"more")]);
     desk.0.publish(2, &input, &[QUICKLY, &["--bases", "0"]].concat());
-    let output = desk.settings(Command::new(desk.app()).arg("update")).output().expect("the program runs");
+    let output = fresh::output(desk.settings(Command::new(desk.app()).arg("update")));
     assert!(!output.status.success() && said(&output).contains("is not one file"), "{}", said(&output));
     desk.expect(1);
 }
@@ -242,7 +244,7 @@ fn state_protects_against_older_heads() {
     let state = desk.0.path("state");
     let with_state = |args: &[&str]| {
         let mut command = Command::new(desk.app());
-        desk.settings(command.args(args).env("DEMO_STATE", &state)).output().expect("the program runs")
+        fresh::output(desk.settings(command.args(args).env("DEMO_STATE", &state)))
     };
     assert!(said(&with_state(&["update"])).contains("replaced by build 2"));
     desk.expect(2);

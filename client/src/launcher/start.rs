@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::error::Error;
+use crate::process;
 use crate::updater::{FAILED_UPDATE_VARIABLE, Updater};
 
 /// Starts the program the installed release names, with this program's environment and input; none if it names none.
@@ -28,5 +29,5 @@ pub(crate) fn start_program(
     let mut command = Command::new(&path);
     command.args(arguments).stdin(input).env_remove(FAILED_UPDATE_VARIABLE);
     command.envs(failed.map(|build| (FAILED_UPDATE_VARIABLE, build.to_string())));
-    command.spawn().map_err(|source| Error::Io { doing: "start", path, source })
+    process::spawn(&mut command).map_err(|source| Error::Io { doing: "start", path, source })
 }

@@ -66,7 +66,7 @@ impl Updater {
         drop(lock);
         let mut command = Command::new(&patcher);
         command.arg(pid.to_string()).arg(self.tree.root()).arg(&prepared.staged_at).arg("--").args(arguments);
-        let spawned = command.stdin(Stdio::piped()).spawn();
+        let spawned = process::spawn(command.stdin(Stdio::piped()));
         let mut child = spawned.map_err(|source| Error::Io { doing: "start", path: patcher.clone(), source })?;
         // Held until this process ends: that is how the patcher knows, where the system tells it nothing else.
         std::mem::forget(child.stdin.take());
@@ -131,7 +131,7 @@ fn place(
 fn self_test(program: &Path) -> Result<(), String> {
     let mut command = Command::new(program);
     command.arg(SELF_TEST).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|e| format!("does not start: {e}"))?;
+    let mut child = process::spawn(&mut command).map_err(|e| format!("does not start: {e}"))?;
     let until = Instant::now() + SELF_TEST_WAIT;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() >= until {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lamplighter_client::format::layout;
+use lamplighter_client::lock_file::LockFile;
 use tempfile::NamedTempFile;
 
 use super::{Site, SiteError};
@@ -28,7 +29,7 @@ pub struct SiteWriter {
     touched: Mutex<BTreeSet<PathBuf>>,
     temp_dir: PathBuf,
     /// None where nothing is written.
-    lock: Option<File>,
+    lock: Option<LockFile>,
 }
 
 impl SiteWriter {
@@ -68,11 +69,9 @@ impl SiteWriter {
         let work = site.dir.join(WORK_DIR);
         std::fs::create_dir_all(&work).map_err(write)?;
         let lock = File::options().create(true).truncate(false).write(true).open(work.join("lock")).map_err(write)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(SiteError::Locked { dir: site.dir.clone() }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(write(source)),
-        }
+        let Ok(lock) = LockFile::try_lock(lock).map_err(write)? else {
+            return Err(SiteError::Locked { dir: site.dir.clone() });
+        };
         let temp_dir = work.join("tmp");
         let writer = Self { site, watch, touched: Mutex::default(), temp_dir, lock: Some(lock) };
         remove_tree(&writer.temp_dir()).map_err(write)?;

@@ -15,7 +15,7 @@
 mod patience;
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -26,6 +26,7 @@ use super::{
     Base, Directory, EXECUTABLE_MODE, Entry, Existing, FILE_MODE, FileKind, Fs, FsError, LockGuard, Metadata, Place,
     ReadFile, Stamp, TRASH, WriteFile,
 };
+use crate::lock_file::LockFile;
 use patience::{failed, is_held, patiently};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
@@ -381,7 +382,7 @@ impl Fs for PortableFs {
         if self.found(at)?.is_some_and(|m| m.kind != FileKind::File) {
             return Err(FsError::LinkOnTheWay { place: at.clone() });
         }
-        let file = options()
+        let mut file = options()
             .read(true)
             .write(true)
             .create(true)
@@ -389,12 +390,12 @@ impl Fs for PortableFs {
             .open(path)
             .map_err(|e| FsError::io("open lock", at, e))?;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(Box::new(file))),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL.min(wait)),
-                Err(TryLockError::Error(e)) => return Err(FsError::io("lock", at, e)),
+            match LockFile::try_lock(file).map_err(|e| FsError::io("lock", at, e))? {
+                Ok(held) => return Ok(Some(Box::new(held))),
+                Err(_) if start.elapsed() >= wait => return Ok(None),
+                Err(others) => file = others,
             }
+            std::thread::sleep(LOCK_POLL.min(wait));
         }
     }
 

@@ -5,7 +5,7 @@
 //! always used relative to the handle of its directory.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,6 +20,7 @@ use super::{
     Base, Directory, Entry, Existing, FileKind, Fs, FsError, LockGuard, Metadata, PRIVATE_DIR_MODE, Place, ReadFile,
     Stamp, WriteFile,
 };
+use crate::lock_file::LockFile;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// `NONBLOCK`: opening a pipe must not wait for a writer.
@@ -312,17 +313,12 @@ impl Fs for UnixFs {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let handle =
                 fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| FsError::io("open lock", at, e))?;
-            let file = File::from(handle);
-            match file.try_lock() {
-                Ok(()) => {
-                    // Whoever removed the file meanwhile let others lock a new one.
-                    let mine = fs::fstat(&file).map_err(|e| FsError::io("lock", at, e))?.st_ino;
-                    if fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_ino == mine) {
-                        return Ok(Some(Box::new(file)));
-                    }
+            if let Ok(held) = LockFile::try_lock(File::from(handle)).map_err(|e| FsError::io("lock", at, e))? {
+                // Whoever removed the file meanwhile let others lock a new one.
+                let mine = fs::fstat(held.file()).map_err(|e| FsError::io("lock", at, e))?.st_ino;
+                if fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_ino == mine) {
+                    return Ok(Some(Box::new(held)));
                 }
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(e)) => return Err(FsError::io("lock", at, e)),
             }
             if start.elapsed() >= wait {
                 return Ok(None);
