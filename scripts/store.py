@@ -242,6 +242,31 @@ def stateless(world, server, checks):
     shards(world, server, checks)
     from_web(world, server, checks, publisher, release, url)
     look(world, server, checks, url, prefix)
+    prune(world, server, checks, prefix)
+
+
+def prune(world, server, checks, prefix):
+    """Old releases go from the bucket, by a machine that has nothing."""
+    site = f"s3://{buckets.BUCKET}/{prefix}"
+    later = {"SOURCE_DATE_EPOCH": str(int(time.time()) + 30 * 86_400)}
+
+    def run(*flags):
+        place = ("--site", site, "--cache", world.scratch / "cache-prune")
+        command = (world.publisher, "--json", "prune", *place, "--keep", "1", *flags)
+        done = lab.run(*command, env={**world.site.env, **server.env(), **later})
+        return next(event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "prune")
+
+    look_first = run()
+    names = [file["name"] for file in look_first["removed"]]
+    there = in_bucket(server, prefix, names)
+    checks("pruning a bucket first only looks", len(names) > 3 and all(there[name][0] == 200 for name in names), str(names))
+    gone = run("--delete")
+    there = in_bucket(server, prefix, names)
+    all_gone = gone["removed"] == look_first["removed"] and all(there[name][0] == 404 for name in names)
+    checks("then all of that is gone", all_gone, str(there))
+    fresh = world.installed(f"{server.url}/{buckets.BUCKET}/{prefix}")
+    fresh("update")
+    checks("a client of a release that is gone updates", world.build_of(fresh) == 4)
 
 
 def shards(world, server, checks):

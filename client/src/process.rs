@@ -24,7 +24,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// execve(2)). It passes by itself, so it is waited for.
 ///
 /// # Errors
-/// What the system says; of a program that stays open for writing after [`BUSY_WAIT`].
+/// What the system says; of a program that stays open for writing, after some seconds.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let until = Instant::now() + BUSY_WAIT;
     loop {

@@ -33,7 +33,7 @@ fn is_long() -> bool {
 
 #[test]
 fn a_power_cut_anywhere_leaves_the_old_tree_or_the_new_one() {
-    let (ways_max, cuts_max, few_ways_max) = if is_long() { (256, 2, 32) } else { (128, 2, 16) };
+    let (ways_max, cuts_max, few_ways_max) = if is_long() { (640, 2, 64) } else { (128, 2, 16) };
     let mut jobs: Vec<(Scenario, Reach)> =
         small().into_iter().map(|small| (small, Reach { ways_max, cuts_max, violations_max: 3 })).collect();
     jobs.push((lived_in(), Reach { ways_max: few_ways_max, cuts_max: cuts_max - 1, violations_max: 3 }));

@@ -145,8 +145,8 @@ impl ConfigArgs {
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site: a directory. Where heads are signed also the address of a site elsewhere, s3://bucket/prefix, gs://, az://
-    /// or https://; what is needed of it is fetched into --cache, and what is new is sent back.
+    /// The site: a directory. Where heads are signed, and for pruning, also the address of a site elsewhere,
+    /// s3://bucket/prefix, gs://, az:// or https://; what is needed of it is fetched into --cache, and what is new sent back.
     #[arg(long, value_name = "DIR|ADDRESS")]
     site: Option<PathBuf>,
     /// Where what is needed of a site elsewhere is kept for the next time.

@@ -8,12 +8,12 @@
 //! a head or a release cannot be read and verified, nothing is removed at all: nobody can tell what it needs.
 
 pub mod keep;
+mod shelf;
 pub mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use lamplighter_client::format::layout;
 use lamplighter_client::format::release::Release;
@@ -24,18 +24,21 @@ use rayon::prelude::*;
 use crate::build_release::prior::Loaded;
 use crate::error::Error;
 use crate::init::days_in_seconds;
+use crate::origin::Origin;
 use crate::site::documents::named;
-use crate::site::write::WORK_DIR;
 use crate::site::{Site, SiteError, SiteWriter, Trust};
 use crate::watch::{Step, Watch};
 use keep::{Id, Offer, Published, Rules, Why};
-use sweep::{File, Plan, Reach};
+use shelf::Shelf;
+use sweep::{Plan, Reach};
 
 /// What is to be pruned, and what must stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The site.
+    /// The site, or the directory that holds a part of it.
     pub site: &'a Path,
+    /// Where the rest of it is: files are removed there, and the directory keeps none that are gone.
+    pub origin: Option<&'a Arc<Origin>>,
     /// The app the site must belong to, if the caller knows it.
     pub app: Option<&'a str>,
     /// Newest releases of each platform that stay.
@@ -77,12 +80,13 @@ pub struct Pruned {
 /// Finds what nobody needs, and removes it where that is asked for.
 ///
 /// # Errors
-/// Not a site, or another app's; a document that cannot be read and verified: nothing is removed then. The disk; another
-/// publisher at work.
+/// Not a site, or another app's; a document that cannot be read and verified: nothing is removed then. The disk, or the
+/// provider; another publisher at work.
 pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Pruned, Error> {
     // Only looking needs no lock, and so no right to write.
     let writer = request.delete.then(|| SiteWriter::lock(request.site, watch.clone())).transpose()?;
-    let site = Site::open(request.site)?;
+    let site = Site::open(request.site)?.over(request.origin.cloned());
+    let shelf = Shelf::of(&site, request.origin)?;
     let trust = Trust::read(&site)?;
     if let Some(app) = request.app {
         trust.require_app(&site, app)?;
@@ -94,7 +98,7 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Pruned, Error
         now: request.time,
     };
     let releases = releases(&site, &trust)?;
-    let offers = offers(&site, &trust, &releases)?;
+    let offers = offers(&site, &trust, &shelf, &releases)?;
     let published: Vec<Published> = releases.values().map(|r| to_published(&r.release)).collect();
     let kept = keep::keep(&published, &offers, &rules);
     let reach = reach(&site, &releases, &kept)?;
@@ -106,21 +110,27 @@ pub fn run(request: &Request<'_>, watch: Arc<dyn Watch>) -> Result<Pruned, Error
     });
     let mut pruned = Pruned {
         releases: decided.collect(),
-        plan: sweep::sweep(files(&site)?, &reach, &rules),
+        plan: sweep::sweep(shelf.files()?, &reach, &rules),
         deleted: request.delete,
     };
     pruned.plan.unknown.sort();
     if let Some(writer) = &writer {
-        remove(writer, &pruned.plan, &*watch)?;
+        let place = request.origin.map_or_else(|| site.dir().display().to_string(), |o| o.location().to_owned());
+        watch.step(Step::Prune, &place, pruned.plan.bytes());
+        shelf.remove(writer, &pruned.plan, &*watch)?;
     }
     Ok(pruned)
 }
 
 type Releases = BTreeMap<Id, VerifiedRelease>;
 
-/// Every signed release, verified; keys that were replaced count, since clients may have what they signed.
+/// Every signed release, verified; keys that were replaced count, since clients may have what they signed. With those of
+/// the directory that were not sent to where the rest is yet.
 fn releases(site: &Site, trust: &Trust) -> Result<Releases, SiteError> {
-    let listed = site.releases()?;
+    let mut listed = site.releases()?;
+    listed.extend(Site::open(site.dir())?.releases()?);
+    listed.sort();
+    listed.dedup();
     let read = |(build, platform): &(u64, String)| -> Result<(Id, VerifiedRelease), SiteError> {
         let missing = || SiteError::damaged(&layout::release(*build, platform), "it went away meanwhile");
         let release = trust.past_release(site, *build, platform)?.ok_or_else(missing)?;
@@ -130,10 +140,16 @@ fn releases(site: &Site, trust: &Trust) -> Result<Releases, SiteError> {
 }
 
 /// What the heads of all channels offer; every release they name must be the one that lies there.
-fn offers(site: &Site, trust: &Trust, releases: &Releases) -> Result<Vec<Offer>, SiteError> {
-    let mut offers = Vec::new();
+fn offers(site: &Site, trust: &Trust, shelf: &Shelf<'_>, releases: &Releases) -> Result<Vec<Offer>, SiteError> {
+    let mut heads = Vec::new();
     for channel in site.channels()? {
-        let Some(signed) = trust.last_head(site, &channel)? else { continue };
+        heads.extend(trust.last_head(site, &channel)?.map(|signed| (channel, signed)));
+    }
+    for (channel, bytes) in shelf.heads() {
+        heads.push((channel.clone(), trust.check_last_head(channel, bytes.clone())?));
+    }
+    let mut offers = Vec::new();
+    for (channel, signed) in heads {
         for row in &signed.head.releases {
             let (name, id) = (layout::release(row.build, &row.platform), (row.platform.clone(), row.build));
             named(site, &name, &row.file)?;
@@ -181,52 +197,6 @@ fn reach(site: &Site, releases: &Releases, kept: &BTreeMap<Id, Why>) -> Result<R
         reach.named.extend(packs.map(|(_, name)| name));
     }
     Ok(reach)
-}
-
-/// All files of the site but the publisher's own.
-fn files(site: &Site) -> Result<Vec<File>, SiteError> {
-    let mut files = Vec::new();
-    let walk = walkdir::WalkDir::new(site.dir()).min_depth(1).into_iter();
-    for entry in walk.filter_entry(|e| e.depth() != 1 || e.file_name() != WORK_DIR) {
-        let entry = entry.map_err(|error| {
-            let name = error.path().map_or_else(String::new, |path| path.display().to_string());
-            SiteError::Read { name, source: error.into() }
-        })?;
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let below = entry.path().strip_prefix(site.dir()).unwrap_or(entry.path());
-        let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        let read = |source| SiteError::Read { name: parts.join("/"), source };
-        let metadata = entry.metadata().map_err(|e| read(e.into()))?;
-        let since = metadata.modified().map_err(read)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A link, a device, or a name that is not what it seems, is none of ours.
-        let name = if metadata.is_file() { parts.join("/") } else { format!("{} (no plain file)", parts.join("/")) };
-        files.push(File { name, bytes: metadata.len(), modified: Time::from_seconds(since.as_secs() as i64) });
-    }
-    Ok(files)
-}
-
-fn remove(writer: &SiteWriter, plan: &Plan, watch: &dyn Watch) -> Result<(), SiteError> {
-    watch.step(Step::Prune, &writer.site().dir().display().to_string(), plan.bytes());
-    for group in &plan.groups {
-        for file in group {
-            writer.remove(&file.name)?;
-            watch.advanced(file.bytes);
-        }
-        writer.barrier()?;
-    }
-    // Those that a run that died left, too.
-    for top in ["releases", "objects", "packs", "shards"] {
-        let dir = writer.site().path(top);
-        let walk = walkdir::WalkDir::new(&dir).min_depth(1).contents_first(true).into_iter().filter_map(Result::ok);
-        for entry in walk.filter(|entry| entry.file_type().is_dir()) {
-            let below = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
-            let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-            writer.remove_empty(&format!("{top}/{}", parts.join("/")));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -79,6 +79,11 @@ pub enum SiteError {
          and run its shard again"
     )]
     ShardPart { name: String, detail: String },
+    #[error(
+        "{name} at {location} was changed by another publisher while this run pruned: objects and packs stay, nothing that \
+         is offered is touched; run again when nobody publishes"
+    )]
+    ChangedMeanwhile { name: String, location: String },
     #[error("channel {channel} has no head yet; `publisher build-release` or `promote` makes one")]
     NoHead { channel: String },
     #[error("the site has no channel with a head")]
@@ -141,6 +146,12 @@ impl Site {
             Err(error) => error.to_string(),
         };
         Err(SiteError::NotASite { dir: dir.to_owned(), found })
+    }
+
+    /// The same, as a part of the site at `origin`, if there is one.
+    pub(crate) fn over(mut self, origin: Option<Arc<Origin>>) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// Where it lies.

@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
+use lamplighter_client::format::text::Time;
 use lamplighter_client::lock_file::LockFile;
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, Error as Fault, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload, UpdateVersion,
+    Attribute, Attributes, Error as Fault, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
@@ -93,6 +94,17 @@ pub enum Content<'a> {
     Bytes(&'a [u8]),
     /// A file of this length.
     File(&'a Path, u64),
+}
+
+/// A file there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in the site.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: Time,
 }
 
 /// What was read, and which version of it that was.
@@ -203,16 +215,23 @@ impl Store {
     /// # Errors
     /// The provider.
     pub fn list(&self, folder: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+        Ok(self.files(folder)?.into_iter().map(|file| (file.name, file.bytes)).collect())
+    }
+
+    /// As [`Store::list`], with the time each was last written.
+    ///
+    /// # Errors
+    /// The provider.
+    pub fn files(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
         self.count();
         let below = self.key(folder);
-        let listed = self.runtime.block_on(async {
-            let listing = self.inner.list(Some(&below));
-            listing.map_ok(|meta| (meta.location, meta.size)).try_collect::<Vec<_>>().await
-        });
+        let listed = self.runtime.block_on(self.inner.list(Some(&below)).try_collect::<Vec<_>>());
         let listed = listed.map_err(|e| self.failed("list", folder, &e))?;
-        let skip = if self.prefix.as_ref().is_empty() { 0 } else { self.prefix.as_ref().len() + 1 };
-        let name = |key: Key| key.as_ref().get(skip..).map(str::to_owned);
-        Ok(listed.into_iter().filter_map(|(key, size)| Some((name(key)?, size))).collect())
+        let file = |meta: ObjectMeta| {
+            let modified = Time::from_seconds(meta.last_modified.timestamp());
+            Some(Entry { name: self.name(&meta.location)?, bytes: meta.size, modified })
+        };
+        Ok(listed.into_iter().filter_map(file).collect())
     }
 
     /// Length of the file `name`, or none where there is no such file.
@@ -296,6 +315,31 @@ impl Store {
             Ok(()) | Err(Fault::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed("remove", name, &e)),
         }
+    }
+
+    /// Removes the files `names`, many with one request where the provider takes that. `removing` hears of each before
+    /// that, `removed` when it is gone.
+    ///
+    /// # Errors
+    /// The provider; some may be gone then.
+    pub fn remove_all(
+        &self,
+        names: &[&str],
+        removing: &dyn Fn(&str),
+        removed: &dyn Fn(&str),
+    ) -> Result<(), StoreError> {
+        names.iter().for_each(|name| removing(name));
+        let keys: Vec<_> = names.iter().map(|name| Ok(self.key(name))).collect();
+        self.count();
+        let mut results = self.inner.delete_stream(futures_util::stream::iter(keys).boxed());
+        while let Some(result) = self.runtime.block_on(results.next()) {
+            match result {
+                Ok(key) => self.name(&key).iter().for_each(|name| removed(name)),
+                Err(Fault::NotFound { .. }) => {}
+                Err(e) => return Err(self.failed("remove", names.first().unwrap_or(&""), &e)),
+            }
+        }
+        Ok(())
     }
 
     /// Finds out what the provider makes of conditions, with a small file that is removed again; `token` makes its name
@@ -402,6 +446,12 @@ impl Store {
 
     fn key(&self, name: &str) -> Key {
         Key::from_iter(self.prefix.parts().chain(Key::from(name).parts()))
+    }
+
+    /// The name of what lies under `key`.
+    fn name(&self, key: &Key) -> Option<String> {
+        let skip = if self.prefix.as_ref().is_empty() { 0 } else { self.prefix.as_ref().len() + 1 };
+        key.as_ref().get(skip..).map(str::to_owned)
     }
 
     fn count(&self) {

@@ -1,5 +1,7 @@
 //! Pruning a site that clients use: what goes is what nobody needs, whatever moment the run dies at.
 
+#[path = "upload/scripted.rs"]
+mod scripted;
 #[path = "support/world.rs"]
 mod world;
 
@@ -12,10 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::format::text::Time;
+use lamplighter_publisher::error::{Class, Error};
+use lamplighter_publisher::origin::Origin;
 use lamplighter_publisher::prune::{self, Pruned, Request};
-use lamplighter_publisher::watch::{Step, Watch};
+use lamplighter_publisher::store::Store;
+use lamplighter_publisher::upload::{self, Options};
+use lamplighter_publisher::watch::{Step, Unwatched, Watch};
 
-use world::{APP, World, contents, copy, done, noise, text};
+use scripted::Scripted;
+use world::{APP, World, contents, copy, done, noise, text, write};
 
 /// Where the victim works, and before which removal it dies.
 const VICTIM_DIR: &str = "LAMPLIGHTER_TEST_VICTIM_DIR";
@@ -39,18 +46,22 @@ impl Watch for Killer {
     }
 }
 
-/// Prunes `site`, all but the two newest releases, when the grace of everything is over.
-fn prune(site: &Path, fatal: usize) -> Pruned {
-    let request = Request {
+/// All but the two newest releases of `site` are to go, when the grace of everything is over.
+fn request(site: &Path) -> Request<'_> {
+    Request {
         site,
+        origin: None,
         app: Some(APP),
         keep: 2,
         keep_days: 0,
         grace_days: 7,
         delete: true,
         time: Time::now().plus(LATER_DAYS * 86_400),
-    };
-    prune::run(&request, Arc::new(Killer { fatal, removals: AtomicUsize::new(0) })).expect("pruned")
+    }
+}
+
+fn prune(site: &Path, fatal: usize) -> Pruned {
+    prune::run(&request(site), Arc::new(Killer { fatal, removals: AtomicUsize::new(0) })).expect("pruned")
 }
 
 /// Runs the publisher as if it were days from now.
@@ -201,4 +212,120 @@ fn nothing_goes_while_a_document_cannot_be_read() {
     }
     let foreign = at(0, &["prune", "--site", &dir, "--app", "org.example.other"]);
     assert_eq!(foreign.status.code(), Some(5), "{}", String::from_utf8_lossy(&foreign.stderr));
+}
+
+/// A bucket with the whole site of `world`.
+fn bucket_of(world: &World) -> Arc<Scripted> {
+    let bucket = Scripted::new();
+    upload::run(&world.site(), &store(&bucket), Options::default(), Arc::new(Unwatched)).expect("sent");
+    bucket
+}
+
+fn store(bucket: &Arc<Scripted>) -> Store {
+    Store::over(bucket.clone(), "", "memory").expect("threads")
+}
+
+/// Prunes the site in `bucket` by a cache that may be empty.
+fn prune_bucket(bucket: &Arc<Scripted>, cache: &Path, watch: Arc<dyn Watch>) -> Result<Pruned, Error> {
+    let origin = Arc::new(Origin::over(Some(Arc::new(store(bucket))), "memory", cache, &[], watch.clone())?);
+    prune::run(&Request { origin: Some(&origin), ..request(cache) }, watch)
+}
+
+fn served(bucket: &Scripted) -> BTreeMap<String, Vec<u8>> {
+    let mut files = bucket.files();
+    files.retain(|name, _| name != "index.html");
+    files
+}
+
+#[test]
+fn a_bucket_is_pruned_as_a_directory_is_and_whatever_moment_the_run_dies_at() {
+    let world = seven();
+    let expected = world.path("expected");
+    copy(&world.site(), &expected);
+    let removals = prune(&expected, usize::MAX).plan.files().count();
+    let expected = site(&expected);
+    let cache = world.path("cache");
+    for cut in (1..removals as i64).step_by(3).map(Some).chain([None]) {
+        let bucket = bucket_of(&world);
+        bucket.set("robots.txt", b"User-agent: *\n");
+        let _ = fs::remove_dir_all(&cache);
+        if let Some(removals) = cut {
+            bucket.writes_left.store(removals, Ordering::SeqCst);
+            let died = prune_bucket(&bucket, &cache, Arc::new(Unwatched)).expect_err("the line is cut");
+            assert_eq!(died.class(), Class::Disk, "{died}");
+            bucket.writes_left.store(-1, Ordering::SeqCst);
+            let left = world.path("left");
+            for (name, bytes) in bucket.files() {
+                write(&left.join(name), &bytes);
+            }
+            world.publisher(&["verify", "--site", &text(&left), "--no-proof"]);
+            fs::remove_dir_all(&left).expect("removed");
+        }
+        let pruned = prune_bucket(&bucket, &cache, Arc::new(Unwatched)).expect("pruned");
+        assert_eq!(pruned.plan.unknown, ["robots.txt"]);
+        let mut found = served(&bucket);
+        found.remove("robots.txt").expect("not ours, so it stays");
+        assert!(found == expected, "cut after {cut:?}");
+        let kept: Vec<String> = site(&cache).into_keys().filter(|name| !expected.contains_key(name)).collect();
+        assert!(kept.is_empty(), "the cache keeps what is gone: {kept:?}");
+    }
+}
+
+/// Puts a file into a bucket as soon as the first file is removed.
+struct Meanwhile(Arc<Scripted>, &'static str, Vec<u8>, AtomicUsize);
+
+impl Watch for Meanwhile {
+    fn step(&self, _: Step, _: &str, _: u64) {}
+    fn advanced(&self, _: u64) {}
+    fn notice(&self, _: &'static str, _: &str, _: &str) {}
+    fn removing(&self, _: &str) {
+        if self.3.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.0.set(self.1, &self.2);
+        }
+    }
+}
+
+#[test]
+fn content_stays_in_a_bucket_where_somebody_published_meanwhile() {
+    let world = seven();
+    let newer = World { dir: tempfile::tempdir().expect("a directory") };
+    copy(&world.path("keys"), &newer.path("keys"));
+    copy(&world.site(), &newer.site());
+    newer.release(8, &[("app", b"eight")]);
+    let head = "channels/stable.head";
+    for (name, from) in [("releases/8/linux-x86_64/release", &newer), (head, &newer)] {
+        let bucket = bucket_of(&world);
+        let bytes = fs::read(from.site().join(name)).expect("published");
+        let watch = Arc::new(Meanwhile(bucket.clone(), name, bytes, AtomicUsize::new(0)));
+        let cache = world.path("cache");
+        let _ = fs::remove_dir_all(&cache);
+        let error = prune_bucket(&bucket, &cache, watch).expect_err("it was changed");
+        assert!(error.to_string().contains(name) && error.class() == Class::Site, "{error}");
+        let (before, after) = (site(&world.site()), served(&bucket));
+        let gone: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();
+        assert!(!gone.is_empty() && gone.iter().all(|name| name.starts_with("releases/")), "{gone:?}");
+    }
+}
+
+#[test]
+fn what_a_cache_has_signed_and_not_sent_keeps_what_it_needs_in_the_bucket() {
+    let world = seven();
+    let (bucket, cache) = (bucket_of(&world), world.path("cache"));
+    // Build 8 needs the very content of build 1 again; its head is not sent either.
+    copy(&world.site(), &cache);
+    let old = files(1);
+    let old: Vec<(&str, &[u8])> = old.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    world.release(8, &old);
+    let _ = fs::remove_dir_all(&cache);
+    copy(&world.site(), &cache);
+    let pruned = prune_bucket(&bucket, &cache, Arc::new(Unwatched)).expect("pruned");
+    assert!(pruned.plan.files().count() > 3, "{pruned:?}");
+    let origin = Origin::over(Some(Arc::new(store(&bucket))), "memory", &cache, &[], Arc::new(Unwatched));
+    let origin = Arc::new(origin.expect("attached"));
+    upload::return_to(&cache, &origin, Options::default(), Arc::new(Unwatched)).expect("sent");
+    let there = world.path("there");
+    for (name, bytes) in bucket.files() {
+        write(&there.join(name), &bytes);
+    }
+    world.publisher(&["verify", "--site", &text(&there)]);
 }

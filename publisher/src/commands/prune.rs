@@ -9,6 +9,7 @@ use lamplighter_publisher::error::Error;
 use lamplighter_publisher::prune::{self, Pruned, Request};
 use serde_json::{Value, json};
 
+use super::place::Place;
 use crate::args::SiteArgs;
 use crate::term::Term;
 
@@ -39,9 +40,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     let prune = PruneConfig { keep: args.keep, keep_days: args.keep_days, grace_days: args.grace_days };
-    let config = args.site.with(Config { app: args.app.clone(), prune, ..Config::default() })?;
+    let mut config = args.site.with(Config { app: args.app.clone(), prune, ..Config::default() })?;
+    let place = Place::open(&mut config, term)?;
     let request = Request {
         site: config.site()?,
+        origin: place.origin(),
         app: config.app.as_ref().map(|_| config.app()).transpose()?,
         keep: config.prune.keep()?,
         keep_days: config.prune.keep_days()?,
@@ -50,10 +53,11 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         time: super::now()?,
     };
     let pruned = prune::run(&request, Arc::new(term.clone()))?;
-    if pruned.deleted {
+    if pruned.deleted && place.origin().is_none() {
         super::write_page(request.site, term);
     }
     term.result(table(&pruned).trim_end(), &event(&pruned));
+    place.tell(term);
     Ok(ExitCode::SUCCESS)
 }
 

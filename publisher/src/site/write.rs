@@ -81,7 +81,7 @@ impl SiteWriter {
 
     /// The same, as a part of the site at `origin`, if there is one.
     pub fn over(mut self, origin: Option<Arc<Origin>>) -> Self {
-        self.site.origin = origin;
+        self.site = self.site.clone().over(origin);
         self
     }
 

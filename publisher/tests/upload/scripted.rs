@@ -23,8 +23,8 @@ type Meddler = Box<dyn FnMut(&InMemory, &tokio::runtime::Handle) + Send>;
 /// The bucket.
 pub struct Scripted {
     pub inner: InMemory,
-    /// Writes that are still carried out; no limit where negative.
-    pub writes_left: AtomicI64,
+    /// Writes and removals that are still carried out; no limit where negative.
+    pub writes_left: Arc<AtomicI64>,
     pub ignores_conditions: AtomicBool,
     meddler: Mutex<Option<(String, Meddler)>>,
     /// Names in the order in which they were written.
@@ -35,7 +35,7 @@ impl Scripted {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: InMemory::new(),
-            writes_left: AtomicI64::new(-1),
+            writes_left: Arc::new(AtomicI64::new(-1)),
             ignores_conditions: AtomicBool::new(false),
             meddler: Mutex::default(),
             written: Mutex::default(),
@@ -79,23 +79,27 @@ impl Scripted {
         std::mem::take(&mut self.written.lock().expect("no panic"))
     }
 
-    fn gone(&self) -> Error {
-        Error::Generic { store: "scripted", source: "the line is cut".into() }
-    }
-
     fn may_read(&self) -> Result<()> {
-        if self.writes_left.load(Ordering::SeqCst) == 0 { Err(self.gone()) } else { Ok(()) }
+        if self.writes_left.load(Ordering::SeqCst) == 0 { Err(gone()) } else { Ok(()) }
     }
 
     fn may_write(&self) -> Result<()> {
-        match self.writes_left.load(Ordering::SeqCst) {
-            0 => Err(self.gone()),
-            left if left > 0 => {
-                self.writes_left.store(left - 1, Ordering::SeqCst);
-                Ok(())
-            }
-            _ => Ok(()),
+        take_one(&self.writes_left)
+    }
+}
+
+fn gone() -> Error {
+    Error::Generic { store: "scripted", source: "the line is cut".into() }
+}
+
+fn take_one(left: &AtomicI64) -> Result<()> {
+    match left.load(Ordering::SeqCst) {
+        0 => Err(gone()),
+        some if some > 0 => {
+            left.store(some - 1, Ordering::SeqCst);
+            Ok(())
         }
+        _ => Ok(()),
     }
 }
 
@@ -152,7 +156,8 @@ impl ObjectStore for Scripted {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Key>>) -> BoxStream<'static, Result<Key>> {
-        self.inner.delete_stream(locations)
+        let left = self.writes_left.clone();
+        self.inner.delete_stream(locations.map(move |key| take_one(&left).and(key)).boxed())
     }
 
     fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Result<ObjectMeta>> {
