@@ -193,9 +193,9 @@ def stateless(world, server, checks):
     site, url = f"s3://{buckets.BUCKET}/{prefix}", f"{server.url}/{buckets.BUCKET}/{prefix}"
     keys = ("--keys", world.site.keys)
 
-    def publisher(command, cache, *flags, at=site, env=None, codes=(DONE,)):
+    def publisher(command, cache, *flags, at=site, env=None, codes=(DONE,), signs=True):
         environment = {**world.site.env, **(env or server.env())}
-        place = ("--site", at, "--cache", scratch / cache, "--channel", lab.CHANNEL, *keys)
+        place = ("--site", at, "--cache", scratch / cache, *(("--channel", lab.CHANNEL, *keys) if signs else ()))
         done = lab.run(world.publisher, "--json", command, *place, *flags, env=environment, codes=codes)
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return {event["event"]: event for event in events}
@@ -212,7 +212,7 @@ def stateless(world, server, checks):
         got = [path.removeprefix(f"/{buckets.BUCKET}/{prefix}/") for method, path in proxy.requests if method == "GET"]
     local = site_files(world.snapshots[2])
     found = in_bucket(server, prefix, local)
-    # The page tells of what the machine had at hand.
+    # The page comes with a command of its own.
     same = all(body == local[name] for name, (_, body, _) in found.items() if name != PAGE)
     checks("a machine without state makes the very site that one with state makes", same)
     needed = objects_of(world.snapshots[1], 1)
@@ -239,6 +239,9 @@ def stateless(world, server, checks):
     publisher("halt", "cache-c")
     checks("a halt reaches clients", client("check", codes=None).code == NOTHING_TO_DO)
     publisher("resume", "cache-d")
+    told = publisher("page", "cache-d", signs=False)
+    page = in_bucket(server, prefix, [PAGE])[PAGE][1].decode()
+    checks("the page is put there, and tells of all releases", told["page"]["changed"] and all(f"{n}.0" in page for n in (1, 2, 3)))
     shards(world, server, checks)
     from_web(world, server, checks, publisher, release, url)
     look(world, server, checks, url, prefix)
@@ -287,7 +290,7 @@ def shards(world, server, checks):
     done = build("collector", "--collect", "--keys", world.site.keys)
     local = site_files(world.snapshots[3])
     found = in_bucket(server, prefix, local)
-    # The page tells of what the machine had at hand.
+    # The page comes with a command of its own.
     same = all(body == local[name] for name, (_, body, _) in found.items() if name != PAGE)
     made = "no-shard" not in done.stderr
     checks("packs made in shares meet in the bucket, to the same site", same and made and there == [200, 200], str(done))

@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Refresh(refresh::Args),
     /// Say what an update from one build to another consists of, file by file, and what would make it smaller.
     Explain(explain::Args),
-    /// Write the report of a site for people, index.html; every command that changes a channel does so, too.
+    /// Write the report of a site for people, index.html; where the site is a directory, every change does so, too.
     Page(page::Args),
     /// Send a site to a bucket or a directory: only what is missing, channel heads last.
     Upload(upload::Args),
@@ -145,7 +145,7 @@ impl ConfigArgs {
 pub(crate) struct SiteArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The site: a directory. Where heads are signed, and for pruning, also the address of a site elsewhere,
+    /// The site: a directory. Where heads are signed, for pruning and for the page also the address of a site elsewhere,
     /// s3://bucket/prefix, gs://, az:// or https://; what is needed of it is fetched into --cache, and what is new sent back.
     #[arg(long, value_name = "DIR|ADDRESS")]
     site: Option<PathBuf>,

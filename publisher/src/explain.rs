@@ -228,6 +228,9 @@ fn read_pack(site: &Site, row: &PackRow, base: &Manifest) -> Result<Parts, SiteE
     let name = layout::pack(&row.header.blake3);
     let damaged = |detail: String| SiteError::damaged(&name, detail);
     let read = |source| SiteError::Read { name: name.clone(), source };
+    if let Some(origin) = site.origin().filter(|_| !site.path(&name).exists()) {
+        origin.fetch_pack(site, &name, row.length)?;
+    }
     let mut file = File::open(site.path(&name)).map_err(read)?;
     let header = content::header(row, &mut file).map_err(damaged)?;
     if header.pack_bytes() != row.length {

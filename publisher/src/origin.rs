@@ -149,6 +149,17 @@ impl Origin {
         self.store.as_ref()
     }
 
+    /// Where it is written to.
+    ///
+    /// # Errors
+    /// It is a web server.
+    pub fn writable(&self) -> Result<&Arc<Store>, StoreError> {
+        self.store.as_ref().ok_or_else(|| {
+            let (location, detail) = (self.location.clone(), "found a web server".to_owned());
+            StoreError::BadLocation { location, detail }
+        })
+    }
+
     /// What was fetched so far.
     pub fn fetched(&self) -> Fetched {
         let sent = self.store.as_ref().map(|store| store.requests());
@@ -193,14 +204,20 @@ impl Origin {
         for name in listed.into_keys().filter(|name| shard::is_note(name)) {
             let Some(stored) = store.read(&name, shard::NOTE_BYTES_MAX)? else { continue };
             for (pack, length) in shard::packs_of(&name, &stored.bytes)? {
-                let body = self.source.open(&pack, None, Kind::Content).map_err(|e| unread(&pack, e))?;
-                SiteWriter::keep(&site, &pack, body.reader.take(length))?;
+                self.fetch_pack(&site, &pack, length)?;
                 lock(&self.shards).insert(pack);
             }
             SiteWriter::keep(&site, &name, &stored.bytes[..])?;
             lock(&self.shards).insert(name);
         }
         Ok(())
+    }
+
+    /// Fetches the pack `name` of `length` bytes into the directory of `site`. It is not verified: who reads it verifies
+    /// header and blocks.
+    pub(crate) fn fetch_pack(&self, site: &Site, name: &str, length: u64) -> Result<(), SiteError> {
+        let body = self.source.open(name, None, Kind::Content).map_err(|e| unread(name, e))?;
+        SiteWriter::keep(site, name, body.reader.take(length))
     }
 
     /// Removes over there what was fetched of shards and is in `dir` no more: the release is signed.

@@ -13,19 +13,22 @@ pub mod model;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::Error;
+use crate::origin::Origin;
 use crate::site::{Site, SiteError, SiteWriter};
+use crate::store::Content;
 use crate::watch::Watch;
 pub use model::Page;
 
 /// Its name in the site.
 pub const NAME: &str = "index.html";
 
-/// The page of a site.
+/// The page of the site in `dir`, or of the one at `origin` of which that is a part: what it tells of is fetched then.
 ///
 /// # Errors
 /// No site, or one whose roots are broken. All else is told on the page.
-pub fn render(site: &Site) -> Result<String, SiteError> {
-    Ok(html::render(&Page::read(site)?))
+pub fn render(dir: &Path, origin: Option<&Arc<Origin>>) -> Result<String, SiteError> {
+    Ok(html::render(&Page::read(&Site::open(dir)?.over(origin.cloned()))?))
 }
 
 /// Writes the page into the site; true if it is another than before.
@@ -34,11 +37,28 @@ pub fn render(site: &Site) -> Result<String, SiteError> {
 /// Those of [`render`]; another publisher at work; the disk.
 pub fn write(site: &Path, watch: Arc<dyn Watch>) -> Result<bool, SiteError> {
     let writer = SiteWriter::lock(site, watch)?;
-    let page = render(writer.site())?;
+    let page = render(site, None)?;
     if writer.site().read(NAME, page.len() as u64).ok().flatten().as_deref() == Some(page.as_bytes()) {
         return Ok(false);
     }
     writer.replace(NAME, page.as_bytes()).map(|()| true)
+}
+
+/// Puts the page into the bucket at `origin`, of whose site `dir` is a part; true if it is another than before.
+///
+/// # Errors
+/// Those of [`render`]; another publisher at work on `dir`; a web server, where nothing can be put; the provider.
+pub fn send(dir: &Path, origin: &Arc<Origin>, watch: Arc<dyn Watch>) -> Result<bool, Error> {
+    let _writer = SiteWriter::lock(dir, watch)?;
+    let store = origin.writable()?;
+    let page = render(dir, Some(origin))?;
+    if store.length(NAME)? == Some(page.len() as u64)
+        && store.read(NAME, page.len() as u64)?.is_some_and(|stored| stored.bytes == page.as_bytes())
+    {
+        return Ok(false);
+    }
+    store.put(NAME, Content::Bytes(page.as_bytes()), &|_| {})?;
+    Ok(true)
 }
 
 /// Writes the page after what it tells of has changed. That is done already, so a failure is no more than a notice.

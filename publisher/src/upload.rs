@@ -186,9 +186,7 @@ pub fn run(dir: &Path, store: &Store, options: Options, watch: Arc<dyn Watch>) -
 /// # Errors
 /// Those of [`run`]; the origin cannot be written.
 pub fn return_to(dir: &Path, origin: &Arc<Origin>, options: Options, watch: Arc<dyn Watch>) -> Result<Uploaded, Error> {
-    let bad =
-        || StoreError::BadLocation { location: origin.location().to_owned(), detail: "found a web server".to_owned() };
-    let store = origin.store().ok_or_else(bad)?;
+    let store = origin.writable()?;
     let writer = SiteWriter::lock(dir, watch.clone())?.over(Some(origin.clone()));
     send(writer.site(), store, &**origin, options, &*watch)
 }

@@ -4,16 +4,25 @@
 mod linker;
 #[path = "support/press.rs"]
 mod press;
+#[path = "upload/scripted.rs"]
+mod scripted;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use lamplighter_publisher::origin::Origin;
+use lamplighter_publisher::page;
+use lamplighter_publisher::store::Store;
+use lamplighter_publisher::upload::{self, Options};
+use lamplighter_publisher::watch::Unwatched;
 use serde_json::Value;
 
 use linker::program::{Dice, Program};
 use linker::{Format, Machine, link};
 use press::{LINUX, Press, noise};
+use scripted::Scripted;
 
 /// What `explain` said: the first record, and the parts by path.
 struct Told {
@@ -216,6 +225,32 @@ fn the_page_follows_every_change_and_is_the_same_for_the_same_site() {
     assert!(said.out.contains("wrote site"), "{}", said.out);
     let said = press.run(&["page", "--site", "site"]).expect(0, &[]);
     assert!(said.out.contains("is as it was"), "{}", said.out);
+}
+
+#[test]
+fn the_page_of_a_bucket_tells_all_that_the_page_of_the_whole_site_tells() {
+    let press = Press::new();
+    for build in 1..=3u8 {
+        press.files("a", &[("app", &replaced(&noise(1, 40_000), 9, &[build])), ("same", b"same")]);
+        press.release(build.into(), "a", &[]).expect(0, &[]);
+    }
+    let (bucket, site) = (Scripted::new(), press.path("site"));
+    let store = || Store::over(bucket.clone(), "", "memory").expect("threads");
+    upload::run(&site, &store(), Options::default(), Arc::new(Unwatched)).expect("sent");
+    bucket.remove("index.html");
+    let cache = press.path("cache");
+    let attach = || {
+        let store = Some(Arc::new(store()));
+        Arc::new(Origin::over(store, "memory", &cache, &[], Arc::new(Unwatched)).expect("attached"))
+    };
+    assert!(page::send(&cache, &attach(), Arc::new(Unwatched)).expect("sent"));
+    // What was proved is kept beside the site, and not handed out.
+    fs::remove_file(site.join(".publisher/proofs.csv")).expect("removed");
+    let expected = page::render(&site, None).expect("a page");
+    assert_eq!(String::from_utf8(bucket.files()["index.html"].clone()), Ok(expected));
+    let origin = attach();
+    assert!(!page::send(&cache, &origin, Arc::new(Unwatched)).expect("sent"), "it is as it was");
+    assert!(origin.fetched().bytes < 20_000, "what the cache has is not fetched again: {:?}", origin.fetched());
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::page;
-use lamplighter_publisher::site::{Site, SiteError};
+use lamplighter_publisher::site::SiteError;
 use serde_json::json;
 
+use super::place::Place;
 use crate::args::SiteArgs;
 use crate::term::Term;
 
@@ -23,19 +24,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
-    let config = args.site.with(Config::default())?;
-    let site = config.site()?;
-    let (path, changed) = match &args.out {
-        None => (site.join(page::NAME), page::write(site, Arc::new(term.clone()))?),
-        Some(out) => {
-            let html = page::render(&Site::open(site)?)?;
+    let mut config = args.site.with(Config::default())?;
+    let place = Place::open(&mut config, term)?;
+    let (dir, watch) = (config.site()?, Arc::new(term.clone()));
+    let (path, changed) = match (&args.out, place.origin()) {
+        (None, None) => (dir.join(page::NAME).display().to_string(), page::write(dir, watch)?),
+        (None, Some(origin)) => (format!("{}/{}", origin.location(), page::NAME), page::send(dir, origin, watch)?),
+        (Some(out), origin) => {
+            let (html, path) = (page::render(dir, origin)?, out.display().to_string());
             let changed = std::fs::read(out).ok().as_deref() != Some(html.as_bytes());
-            std::fs::write(out, html).map_err(|source| SiteError::Write { name: out.display().to_string(), source })?;
-            (out.clone(), changed)
+            std::fs::write(out, html).map_err(|source| SiteError::Write { name: path.clone(), source })?;
+            (path, changed)
         }
     };
-    let path = path.display().to_string();
     let text = if changed { format!("wrote {path}") } else { format!("{path} is as it was") };
     term.result(&text, &json!({"event": "page", "path": path, "changed": changed}));
+    place.tell(term);
     Ok(ExitCode::SUCCESS)
 }

@@ -179,7 +179,7 @@ impl Reader<'_> {
         let mut sizes = None;
         let bytes = release.manifest.length.saturating_add(release.objects.length);
         let names = [layout::manifest(build, &release.platform), layout::objects(build, &release.platform)];
-        // A cache of a site elsewhere has not all of it.
+        // Of a copy that a web server lists nothing of, not all is there.
         let is_here = names.iter().all(|name| self.site.length(name).is_some());
         if let Some(left) = self.left_bytes.checked_sub(bytes).filter(|_| is_here) {
             self.left_bytes = left;
@@ -192,8 +192,11 @@ impl Reader<'_> {
     }
 
     fn latest(&self, platform: &str, newest: &Told, troubles: &mut Vec<String>) -> Option<Explanation> {
-        let base = newest.packs.iter().map(|pack| pack.0).max()?;
+        let (base, pack_bytes) = newest.packs.iter().max_by_key(|pack| pack.0).copied()?;
         newest.sizes?;
+        // A pack that lies elsewhere has to be fetched.
+        let is_near = self.site.origin().is_none() || pack_bytes <= self.left_bytes;
+        is_near.then_some(())?;
         let explained = explain::explain(self.site, self.trust, platform, base, newest.build);
         explained.inspect_err(|error| troubles.push(error.to_string())).ok()
     }

@@ -45,11 +45,7 @@ impl<'a> Shelf<'a> {
     /// The origin lists nothing, since it is a web server; the provider.
     pub(super) fn of(site: &'a Site, origin: Option<&'a Arc<Origin>>) -> Result<Self, Error> {
         let Some(origin) = origin else { return Ok(Self::Directory(site)) };
-        let bad = || StoreError::BadLocation {
-            location: origin.location().to_owned(),
-            detail: "found a web server".to_owned(),
-        };
-        let store = origin.store().ok_or_else(bad)?;
+        let store = origin.writable()?;
         Ok(Self::Bucket(Bucket { store, releases: signed(store)?, heads: heads(store)? }))
     }
 
