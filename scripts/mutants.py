@@ -16,6 +16,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -145,18 +146,23 @@ class Cargo:
     def test(self, mutant):
         """Runs the test of `mutant`: how many passed, how many failed, what it printed."""
         command = ["cargo", "test", "--locked", *shlex.split(mutant.test)]
+        # A group of its own: what the test has started ends with it.
+        done = subprocess.Popen(
+            command,
+            cwd=TREE,
+            env=self.environment | mutant.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                command,
-                cwd=TREE,
-                env=self.environment | mutant.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=RUN_SECONDS_MAX,
-            )
+            said = done.communicate(timeout=RUN_SECONDS_MAX)[0].decode(errors="replace")
         except subprocess.TimeoutExpired as error:
             raise Unusable(f"no end after {RUN_SECONDS_MAX} s") from error
-        said = done.stdout.decode(errors="replace")
+        finally:
+            if done.poll() is None:
+                os.killpg(done.pid, signal.SIGKILL)
+                done.wait()
         results = RESULT.findall(said)
         if not results:
             raise Unusable(f"no test was run:\n{said[-3000:]}")
@@ -232,6 +238,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     mutants = read_table()
     if given.check:
         return check(mutants)
