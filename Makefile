@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant growth simulate scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
+.PHONY: all demo test unit oracle verify-by-hand guides recipes manuals e2e faults giant growth simulate mutants scoreboard embed embed-windows screens page configs lint edges store slow-network test-windows test-aarch64 dist bench figures fuzz transforms setup
 
 all: lint test
 
@@ -52,6 +52,11 @@ SEEDS ?= 1000
 simulate:
 	LAMPLIGHTER_SEEDS=$(SEEDS) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) $(CARGO) test -p lamplighter-publisher --locked --test fleet \
 		-- --nocapture
+
+## Breaks the code on purpose, in a copy, and demands that a named test notices each: an hour or two. `MUTANTS="3 prune-order"`:
+## these (scripts/mutants.toml).
+mutants: setup-test
+	$(PYTHON) scripts/mutants.py $(MUTANTS)
 
 ## Real releases over real nginx; they are fetched once, by package name.
 e2e: setup-test release
@@ -111,9 +116,11 @@ store: setup-store release
 slow-network: setup-edges release
 	$(PYTHON) scripts/slow_network.py
 
-## Formatting, lints, documents, every feature set, licences, and the rules scripts/tidy.py checks.
+## Formatting, lints, documents, every feature set, licences, the rules scripts/tidy.py checks, and whether every break of
+## scripts/mutants.toml still finds its place.
 lint: setup-lint
 	$(PYTHON) scripts/tidy.py
+	$(PYTHON) scripts/mutants.py --check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings

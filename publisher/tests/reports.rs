@@ -211,6 +211,11 @@ fn the_page_follows_every_change_and_is_the_same_for_the_same_site() {
     press.release(2, "b", &["--rollout", "1%, 100% after 3d"]).expect(0, &[]);
     let second = page();
     assert!(second.contains("install; from 1") && second.contains("data-curve=\"0:10 259200:1000\""));
+    for document in ["channels/stable.head", "root/1.root"] {
+        let text = String::from_utf8(press.site()[document].clone()).expect("UTF-8");
+        let end = text.lines().find_map(|line| line.strip_prefix("expires,")).expect("an end");
+        assert!(second.contains(&format!("good until <time datetime=\"{end}\"")), "{document} ends at {end}");
+    }
     assert!(second.contains("b&amp;&#39;.txt") && !second.contains("b&'"), "names are escaped");
     press.verify();
     let head = ["--site", "site", "--channel", "stable", "--keys", "keys"];
