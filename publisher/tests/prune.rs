@@ -225,10 +225,13 @@ fn store(bucket: &Arc<Scripted>) -> Store {
     Store::over(bucket.clone(), "", "memory").expect("threads")
 }
 
-/// Prunes the site in `bucket` by a cache that may be empty.
+/// Makes `cache`, which may be empty, a part of the site in `bucket`.
+fn attach(bucket: &Arc<Scripted>, cache: &Path) -> Result<Arc<Origin>, Error> {
+    Origin::over(Some(Arc::new(store(bucket))), "memory", cache, &[], Arc::new(Unwatched)).map(Arc::new)
+}
+
 fn prune_bucket(bucket: &Arc<Scripted>, cache: &Path, watch: Arc<dyn Watch>) -> Result<Pruned, Error> {
-    let origin = Arc::new(Origin::over(Some(Arc::new(store(bucket))), "memory", cache, &[], watch.clone())?);
-    prune::run(&Request { origin: Some(&origin), ..request(cache) }, watch)
+    prune::run(&Request { origin: Some(&attach(bucket, cache)?), ..request(cache) }, watch)
 }
 
 fn served(bucket: &Scripted) -> BTreeMap<String, Vec<u8>> {
@@ -305,6 +308,13 @@ fn content_stays_in_a_bucket_where_somebody_published_meanwhile() {
         let gone: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();
         assert!(!gone.is_empty() && gone.iter().all(|name| name.starts_with("releases/")), "{gone:?}");
     }
+    // Nor may it come after the releases were listed, and before they are read.
+    let (bucket, cache) = (bucket_of(&world), world.path("early"));
+    let origin = attach(&bucket, &cache).expect("attached");
+    let name = "releases/8/linux-x86_64/release";
+    bucket.set(name, &fs::read(newer.site().join(name)).expect("published"));
+    let tried = prune::run(&Request { origin: Some(&origin), ..request(&cache) }, Arc::new(Unwatched));
+    assert!(tried.is_err_and(|error| error.to_string().contains(name)));
 }
 
 #[test]
@@ -320,8 +330,7 @@ fn what_a_cache_has_signed_and_not_sent_keeps_what_it_needs_in_the_bucket() {
     copy(&world.site(), &cache);
     let pruned = prune_bucket(&bucket, &cache, Arc::new(Unwatched)).expect("pruned");
     assert!(pruned.plan.files().count() > 3, "{pruned:?}");
-    let origin = Origin::over(Some(Arc::new(store(&bucket))), "memory", &cache, &[], Arc::new(Unwatched));
-    let origin = Arc::new(origin.expect("attached"));
+    let origin = attach(&bucket, &cache).expect("attached");
     upload::return_to(&cache, &origin, Options::default(), Arc::new(Unwatched)).expect("sent");
     let there = world.path("there");
     for (name, bytes) in bucket.files() {

@@ -3,7 +3,7 @@
 //! A bucket has no lock. So before content goes, which a release of another publisher might name by then, releases and heads
 //! are looked at once more: if anything is new, content stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -32,8 +32,8 @@ pub(super) enum Shelf<'a> {
 /// A bucket, and what other publishers might change in it.
 pub(super) struct Bucket<'a> {
     store: &'a Store,
-    /// Names of the signed releases.
-    releases: Vec<String>,
+    /// Names of the signed releases that the plan knows of.
+    releases: BTreeSet<String>,
     /// The heads by channel.
     heads: BTreeMap<String, Vec<u8>>,
 }
@@ -46,7 +46,8 @@ impl<'a> Shelf<'a> {
     pub(super) fn of(site: &'a Site, origin: Option<&'a Arc<Origin>>) -> Result<Self, Error> {
         let Some(origin) = origin else { return Ok(Self::Directory(site)) };
         let store = origin.writable()?;
-        Ok(Self::Bucket(Bucket { store, releases: signed(store)?, heads: heads(store)? }))
+        let releases = origin.releases().iter().map(|(build, platform)| layout::release(*build, platform)).collect();
+        Ok(Self::Bucket(Bucket { store, releases, heads: heads(store)? }))
     }
 
     /// Heads as they are in the bucket, by channel; the directory may have newer ones that were not sent yet.
@@ -105,11 +106,10 @@ impl Bucket<'_> {
 
     /// Checks that nobody has published since the plan was made.
     fn require_unchanged(&self, plan: &Plan) -> Result<(), Error> {
-        let is_gone = |name: &String| plan.groups[0].iter().any(|file| file.name == *name);
-        let expected: Vec<&String> = self.releases.iter().filter(|name| !is_gone(name)).collect();
-        let found = signed(self.store)?;
-        let changed = match found.iter().find(|name| !expected.contains(name)) {
-            Some(name) => Some(name.clone()),
+        let gone: BTreeSet<&String> = plan.groups[0].iter().map(|file| &file.name).collect();
+        let is_new = |name: &String| !self.releases.contains(name) || gone.contains(name);
+        let changed = match signed(self.store)?.into_iter().find(is_new) {
+            Some(name) => Some(name),
             None => {
                 let now = heads(self.store)?;
                 let other = |channel: &&String| now.get(*channel) != self.heads.get(*channel);
