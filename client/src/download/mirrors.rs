@@ -2,7 +2,8 @@
 //!
 //! A mirror that fails rests. While it does, transfers that want it are given slots one pause apart, so that a host in
 //! trouble sees a few requests a minute from this client, however many threads there are, and never more than
-//! [`REQUESTS_MAX`] in [`REQUESTS_TIME`]. Failures of transfers that ran side by side count as one.
+//! [`REQUESTS_MAX`] in [`REQUESTS_TIME`], beside those that were under way when it began to fail: these count from when they
+//! fail. Failures of transfers that ran side by side count as one.
 
 use super::RetryPolicy;
 use crate::source::{Source, SourceError, Trouble};
