@@ -355,7 +355,8 @@ impl Published {
     }
 }
 
-fn release_of(name: &str) -> Option<(u64, String)> {
+/// The build and platform whose signed release is called `name`.
+pub(crate) fn release_of(name: &str) -> Option<(u64, String)> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts[..] {
         ["releases", build, platform, "release"] if is_token(platform) => Some((number(build)?, platform.to_owned())),
@@ -363,7 +364,8 @@ fn release_of(name: &str) -> Option<(u64, String)> {
     }
 }
 
-fn listed_channels(listing: &Listing) -> Vec<String> {
+/// The channels whose heads are in `listing`.
+pub(crate) fn listed_channels(listing: &Listing) -> Vec<String> {
     let heads = listing.keys().filter(|name| FileKind::of(name) == Some(FileKind::Head));
     heads.filter_map(|name| Some(name.strip_prefix("channels/")?.strip_suffix(".head")?.to_owned())).collect()
 }

@@ -128,9 +128,11 @@ type Releases = BTreeMap<Id, VerifiedRelease>;
 /// the directory that were not sent to where the rest is yet.
 fn releases(site: &Site, trust: &Trust) -> Result<Releases, SiteError> {
     let mut listed = site.releases()?;
-    listed.extend(Site::open(site.dir())?.releases()?);
-    listed.sort();
-    listed.dedup();
+    if site.origin().is_some() {
+        listed.extend(Site::open(site.dir())?.releases()?);
+        listed.sort();
+        listed.dedup();
+    }
     let read = |(build, platform): &(u64, String)| -> Result<(Id, VerifiedRelease), SiteError> {
         let missing = || SiteError::damaged(&layout::release(*build, platform), "it went away meanwhile");
         let release = trust.past_release(site, *build, platform)?.ok_or_else(missing)?;

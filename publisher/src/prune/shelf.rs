@@ -12,9 +12,8 @@ use lamplighter_client::format::layout;
 use lamplighter_client::format::text::Time;
 
 use super::sweep::{File, Plan};
-use crate::delivery::FileKind;
 use crate::error::Error;
-use crate::origin::Origin;
+use crate::origin::{Origin, listed_channels, release_of};
 use crate::site::write::WORK_DIR;
 use crate::site::{Site, SiteError, SiteWriter};
 use crate::store::{Entry, Store, StoreError};
@@ -124,17 +123,14 @@ impl Bucket<'_> {
 }
 
 fn signed(store: &Store) -> Result<Vec<String>, StoreError> {
-    Ok(store.list("releases")?.into_keys().filter(|name| name.ends_with("/release")).collect())
+    Ok(store.list("releases")?.into_keys().filter(|name| release_of(name).is_some()).collect())
 }
 
 fn heads(store: &Store) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-    let listed = store.list("channels")?;
-    let heads = listed.keys().filter(|name| FileKind::of(name) == Some(FileKind::Head));
     let mut found = BTreeMap::new();
-    for name in heads {
-        let channel = name.strip_prefix("channels/").and_then(|n| n.strip_suffix(".head")).unwrap_or(name);
-        let stored = store.read(name, HEAD_BYTES_MAX)?;
-        found.extend(stored.map(|stored| (channel.to_owned(), stored.bytes)));
+    for channel in listed_channels(&store.list("channels")?) {
+        let stored = store.read(&layout::head(&channel), HEAD_BYTES_MAX)?;
+        found.extend(stored.map(|stored| (channel, stored.bytes)));
     }
     Ok(found)
 }
