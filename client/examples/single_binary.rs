@@ -22,6 +22,7 @@ use lamplighter_client::error::Error;
 use lamplighter_client::progress::{Cancel, Event, Progress};
 use lamplighter_client::single::{SelfConfig, SelfOutcome, SelfUpdate};
 use lamplighter_client::source::HttpOptions;
+use lamplighter_client::tree::system_share;
 use lamplighter_client::updater::CheckOutcome;
 
 /// The last eight digits are the build number.
@@ -66,6 +67,8 @@ fn updater(build: u64) -> Result<SelfUpdate, Error> {
         retry: RetryPolicy::default(),
         progress: Arc::new(Notices),
         cancel: Cancel::default(),
+        allow_network_share: false,
+        share_of: system_share,
     })?;
     updater.cleanup();
     Ok(updater)

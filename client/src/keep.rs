@@ -79,7 +79,8 @@ impl Keep {
     pub(crate) fn place(&self, name: &str) -> io::Result<()> {
         let (copy, to) = (self.copy_of(name), self.dir.join(name));
         to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-        File::open(&copy)?.sync_all()?;
+        // Windows flushes only what may be written.
+        OpenOptions::new().write(true).open(&copy)?.sync_all()?;
         std::fs::rename(copy, to)
     }
 

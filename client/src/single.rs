@@ -78,6 +78,10 @@ pub struct SelfConfig {
     pub progress: Arc<dyn Progress>,
     /// Asks to stop at the next safe point.
     pub cancel: Cancel,
+    /// Updates on a network share, too. Whoever may write there can change a file after it was verified.
+    pub allow_network_share: bool,
+    /// Tells what kind of network share a directory lies on, if on any: [`system_share`](crate::tree::system_share) as a rule.
+    pub share_of: fn(&Path) -> Option<&'static str>,
 }
 
 /// How a call of [`SelfUpdate::update`] ended.
@@ -114,6 +118,8 @@ pub struct SelfUpdate {
     pin: Pin,
     memory: Memory,
     network: Network,
+    /// The kind of share the executable lies on, where that keeps it from being replaced.
+    forbidden_share: Option<&'static str>,
 }
 
 impl SelfUpdate {
@@ -123,15 +129,17 @@ impl SelfUpdate {
     /// # Errors
     /// Settings that cannot be, a root that is none, an executable that cannot be found.
     pub fn new(config: SelfConfig) -> Result<Self, Error> {
-        let SelfConfig { site, app, channel, platform, root, build, executable, state, http, retry, progress, cancel } =
+        let SelfConfig { site, app, channel, platform, root, build, executable, state, http, retry, progress, cancel, .. } =
             config;
         let settings = Settings { site, app, channel, platform, mirrors: Vec::new() };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, root, build)?;
         let executable = executable::find(executable)?;
+        let share = executable.parent().and_then(config.share_of);
+        let forbidden_share = share.filter(|_| !config.allow_network_share);
         let memory = Memory::new(state, &settings.app, &executable);
         let network = Network { http, retry, progress, cancel, machine: Arc::new(ThisMachine) };
-        Ok(Self { executable, build, settings, pin, memory, network })
+        Ok(Self { executable, build, settings, pin, memory, network, forbidden_share })
     }
 
     /// The file that is replaced.
@@ -194,6 +202,9 @@ impl SelfUpdate {
             }
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
         };
+        if let Some(kind) = self.forbidden_share {
+            return Err(Error::NetworkShare { path: self.executable.clone(), kind });
+        }
         if release.release.manifest.length > ONE_FILE_MANIFEST_BYTES_MAX {
             return Err(self.not_one_file(&release.release));
         }

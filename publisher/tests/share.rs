@@ -7,9 +7,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use lamplighter_client::download::RetryPolicy;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{AsApp, Host, Setup, as_app};
+use lamplighter_client::progress::{Cancel, Silent};
+use lamplighter_client::single::{SelfConfig, SelfOutcome, SelfUpdate};
+use lamplighter_client::source::HttpOptions;
 use lamplighter_client::updater::{CheckOutcome, Config, Outcome, StageOutcome, Start, Updater};
 
 use world::{World, contents, done};
@@ -100,6 +104,43 @@ fn looking_works_on_a_share_and_what_was_staged_by_leave_is_committed() {
     assert_eq!(world.contents("tree"), contents(&world.path("input-2")));
     updater.rollback().expect("back, by what is on disk");
     assert_eq!(world.contents("tree"), contents(&world.path("input-1")));
+}
+
+#[test]
+fn a_single_file_on_a_share_stays_as_it_is_unless_that_is_allowed() {
+    let world = World::new();
+    world.release(1, &[("app", b"one")]);
+    let origin = world.origin();
+    let executable = world.path("app");
+    fs::write(&executable, b"one").expect("written");
+    let updater = |allow_network_share| {
+        SelfUpdate::new(SelfConfig {
+            site: origin.site.clone(),
+            app: origin.app.clone(),
+            channel: origin.channel.clone(),
+            platform: origin.platform.clone(),
+            root: origin.root.clone(),
+            build: 1,
+            executable: Some(executable.clone()),
+            state: None,
+            http: HttpOptions::default(),
+            retry: RetryPolicy::default(),
+            progress: Arc::new(Silent),
+            cancel: Cancel::default(),
+            allow_network_share,
+            share_of: |_| Some("NFS"),
+        })
+        .expect("a program")
+    };
+    // With nothing to do there is nothing to refuse.
+    assert!(matches!(updater(false).update(), Ok(SelfOutcome::Idle(_))));
+    world.release(2, &[("app", b"two")]);
+    assert!(matches!(updater(false).check(), Ok(CheckOutcome::Available { build: 2, .. })));
+    refused(updater(false).update(), &fs::canonicalize(&executable).expect("there"));
+    assert_eq!(fs::read(&executable).expect("readable"), b"one");
+    assert!(!world.path(".app.lamplighter").exists(), "nothing was begun beside it");
+    assert!(matches!(updater(true).update(), Ok(SelfOutcome::Replaced(_))));
+    assert_eq!(fs::read(&executable).expect("readable"), b"two");
 }
 
 #[derive(Default)]
