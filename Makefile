@@ -46,12 +46,13 @@ HISTORIES ?= 1000
 oracle: setup-test
 	$(PYTHON) scripts/oracle.py $(HISTORIES)
 
-## Simulated fleets over months (publisher/tests/fleet.rs), a part of `make unit`; `SEEDS=50000` is the long form, `SEED=7` tells
-## the whole of one.
+## Simulated fleets over months (publisher/tests/fleet.rs), a part of `make unit`; `SEEDS=50000` is the long form, in parts with
+## `FROM=10000`; `SEED=7` tells the whole of one.
 SEEDS ?= 1000
+FROM ?= 0
 simulate:
-	LAMPLIGHTER_SEEDS=$(SEEDS) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) $(CARGO) test -p lamplighter-publisher --locked --test fleet \
-		-- --nocapture
+	LAMPLIGHTER_SEEDS=$(SEEDS) LAMPLIGHTER_SEEDS_FROM=$(FROM) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) \
+		$(CARGO) test --release -p lamplighter-publisher --locked --test fleet -- --nocapture
 
 ## Breaks the code on purpose, in a copy, and demands that a named test notices each: an hour or two. `MUTANTS="3 prune-order"`:
 ## these (scripts/mutants.toml).

@@ -129,8 +129,21 @@ impl SelfUpdate {
     /// # Errors
     /// Settings that cannot be, a root that is none, an executable that cannot be found.
     pub fn new(config: SelfConfig) -> Result<Self, Error> {
-        let SelfConfig { site, app, channel, platform, root, build, executable, state, http, retry, progress, cancel, .. } =
-            config;
+        let SelfConfig {
+            site,
+            app,
+            channel,
+            platform,
+            root,
+            build,
+            executable,
+            state,
+            http,
+            retry,
+            progress,
+            cancel,
+            ..
+        } = config;
         let settings = Settings { site, app, channel, platform, mirrors: Vec::new() };
         Settings::parse(&settings.to_bytes()).map_err(|source| Error::Usage(source.to_string()))?;
         let pin = pin(&settings, root, build)?;

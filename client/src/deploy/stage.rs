@@ -64,16 +64,8 @@ impl<'a> Stage<'a> {
         let local = base.map_or_else(HashMap::new, |base| local_contents(&intact, &base.manifest));
         let unit_of = |row: usize| usable_unit(target.pack.as_ref()?, row, &intact);
         let sources = plan::sources(&rows, &target.manifest, &local, unit_of);
-        let mut stage = Self {
-            deploy,
-            staging,
-            rows,
-            sources,
-            done,
-            index: None,
-            reusable: Reusable::new(),
-            flusher: Flusher::new(deploy.helpers),
-        };
+        let flusher = Flusher::new(deploy.helpers, staging, done.iter().filter(|done| !**done).count());
+        let mut stage = Self { deploy, staging, rows, sources, done, index: None, reusable: Reusable::new(), flusher };
         if stage.sources.iter().zip(&stage.done).any(|(s, done)| *s == ContentSource::Objects && !done) {
             stage.open_index(target)?;
             stage.reusable = from_objects::reusable(deploy, base, &target.release.platform, &intact);

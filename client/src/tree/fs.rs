@@ -11,7 +11,8 @@
 //! * **Names are replaced, contents are not.** [`Fs::rename`] replaces a name at once; no call writes through an existing
 //!   file, so a hard link somebody made to it keeps its content.
 //! * **Only flushed things last.** [`WriteFile::sync`] and [`Fs::sync_file`] make content and mode durable,
-//!   [`Fs::sync_dir`] the entries of one directory. The caller takes nothing else as durable and no order as given.
+//!   [`Fs::sync_dir`] the entries of one directory, [`Fs::sync_volume`] all of it. The caller takes nothing else as durable and
+//!   no order as given.
 
 use std::any::Any;
 use std::ffi::{OsStr, OsString};
@@ -28,6 +29,8 @@ mod portable;
 mod tests;
 #[cfg(unix)]
 mod unix;
+#[cfg(target_os = "linux")]
+mod volume;
 
 /// Mode of a plain file.
 pub const FILE_MODE: u32 = 0o644;
@@ -426,6 +429,20 @@ pub trait Fs: Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, at: &Place) -> Result<(), FsError>;
+
+    /// Whether [`Fs::sync_volume`] is there, and likely to be cheaper than a flush for each of `files` files.
+    fn has_cheaper_sync_volume(&self, files: usize) -> bool {
+        let _ = files;
+        false
+    }
+
+    /// Makes everything durable that was written to the volume before the call, whoever wrote it.
+    ///
+    /// # Errors
+    /// Something was lost, be it another program's; there is no such call.
+    fn sync_volume(&self) -> Result<(), FsError> {
+        Err(FsError::io("flush volume of", &Place::tree_root(), io::Error::from(io::ErrorKind::Unsupported)))
+    }
 }
 
 /// The file system of this machine for a tree at `tree` with its state in `state`, which need not exist yet.

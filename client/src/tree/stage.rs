@@ -174,6 +174,32 @@ impl Staging {
         Ok(())
     }
 
+    /// Whether so many files are better left unflushed ([`CheckedFile::leave`]) until all are there ([`Staging::flush`]).
+    pub fn flushes_at_once(&self, files: usize) -> bool {
+        self.tree.fs().has_cheaper_sync_volume(files)
+    }
+
+    /// Makes the files `numbers` durable, which were left unflushed. They are once the commit has flushed the directory.
+    ///
+    /// # Errors
+    /// What the system says of the first that could not be written; it is removed. The others are hashed and flushed before
+    /// they are used.
+    pub fn flush(&self, numbers: &[usize]) -> Result<(), TreeError> {
+        let fs = self.tree.fs();
+        // A failure may be another program's, so each file is asked for its own.
+        if numbers.is_empty() || fs.sync_volume().is_ok() {
+            return Ok(());
+        }
+        for number in numbers {
+            let at = layout::staged(&self.key, *number);
+            fs.sync_file(&at).inspect_err(|_| {
+                // What failed is the answer: a file left over is hashed before it is ever used.
+                let _ = fs.remove_file(&at);
+            })?;
+        }
+        Ok(())
+    }
+
     /// Where a download in progress may lie; kept over restarts, gone with the staging directory.
     pub fn partial_path(&self, name: &str) -> PathBuf {
         debug_assert!(!name.is_empty() && !name.contains(['/', '\\', ':']) && !name.starts_with('.'));
@@ -254,10 +280,10 @@ impl StagedFile {
         })
     }
 
-    fn seal(&mut self) -> Result<(), FsError> {
+    fn end(&mut self) -> io::Result<()> {
         let mode = if self.executable { EXECUTABLE_MODE } else { FILE_MODE };
-        let sealed = self.file.flush().and_then(|()| self.file.set_mode(mode)).and_then(|()| self.file.sync());
-        sealed.map_err(|e| FsError::io("flush", &self.at, e))
+        self.file.flush()?;
+        self.file.set_mode(mode)
     }
 
     /// Removes what is not as it should be. What failed is the answer: a file left over is hashed before it is ever used.
@@ -275,7 +301,24 @@ impl CheckedFile {
     /// # Errors
     /// What the system says. The file is removed then.
     pub fn seal(mut self) -> Result<(), TreeError> {
-        Ok(self.0.seal().inspect_err(|_| self.0.remove())?)
+        let sealed = self.0.end().and_then(|()| self.0.file.sync());
+        self.or_gone(sealed)
+    }
+
+    /// Sets the mode, and leaves the file to [`Staging::flush`]; gives its number.
+    ///
+    /// # Errors
+    /// What the system says. The file is removed then.
+    pub fn leave(mut self) -> Result<usize, TreeError> {
+        let ended = self.0.end();
+        let number = self.0.number;
+        self.or_gone(ended).map(|()| number)
+    }
+
+    fn or_gone(self, ended: io::Result<()>) -> Result<(), TreeError> {
+        let Err(error) = ended else { return Ok(()) };
+        self.0.remove();
+        Err(FsError::io("flush", &self.0.at, error).into())
     }
 }
 

@@ -390,4 +390,22 @@ impl Fs for ModelFs {
         }
         Ok(())
     }
+
+    fn sync_volume(&self) -> Result<(), FsError> {
+        let mut disk = self.0.change();
+        if self.0.forgets("sync_volume", &Place::tree_root()) {
+            return Ok(());
+        }
+        for node in disk.nodes.values_mut() {
+            match node {
+                Node::File { live, durable, .. } => *durable = live.clone(),
+                Node::Dir { live, durable, history, .. } => {
+                    *durable = live.clone();
+                    history.clear();
+                }
+                Node::Link(_) => {}
+            }
+        }
+        Ok(())
+    }
 }

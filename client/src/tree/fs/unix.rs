@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{self, Access, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+#[cfg(target_os = "linux")]
+use super::volume;
 use super::{
     Base, Directory, Entry, Existing, FileKind, Fs, FsError, LockGuard, Metadata, PRIVATE_DIR_MODE, Place, ReadFile,
     Stamp, WriteFile,
@@ -34,6 +36,9 @@ pub(super) struct UnixFs {
     state_path: PathBuf,
     /// Whether a path is tried in one call before it is walked.
     at_once: bool,
+    /// Whether one flush of the volume does for all files of it.
+    #[cfg(target_os = "linux")]
+    syncs_volume: OnceLock<bool>,
 }
 
 impl UnixFs {
@@ -46,6 +51,8 @@ impl UnixFs {
             state: OnceLock::new(),
             state_path: state.into(),
             at_once: true,
+            #[cfg(target_os = "linux")]
+            syncs_volume: OnceLock::new(),
         })
     }
 
@@ -392,5 +399,16 @@ impl Fs for UnixFs {
 
     fn sync_dir(&self, at: &Place) -> Result<(), FsError> {
         File::from(self.open_dir(at)?).sync_all().map_err(|e| FsError::io("flush directory", at, e))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn has_cheaper_sync_volume(&self, files: usize) -> bool {
+        files >= volume::FILES_MIN && *self.syncs_volume.get_or_init(|| volume::tells_of_losses(&self.tree))
+    }
+
+    /// The handle was opened before anything was written, so it is told of every loss since.
+    #[cfg(target_os = "linux")]
+    fn sync_volume(&self) -> Result<(), FsError> {
+        fs::syncfs(&self.tree).map_err(|e| FsError::io("flush volume of", &Place::tree_root(), e))
     }
 }
