@@ -45,18 +45,20 @@ NO_LOG_FLUSH = 2
 LIBC = ctypes.CDLL(None)
 MS_RDONLY, MS_REMOUNT = 1, 32
 KILLED, DISK, NOTHING_TO_DO = 137, 7, 3
+# Changed files from which on one flush of the volume is asked for, and some (client/src/tree/fs/volume.rs).
+MANY = 300
 MINE = {"mine.txt": b"of the user\n", "lib/plugins/own.so": b"a plugin\n", "readme.txt": b"edited by the user\n"}
 
 
 class World:
-    """Programs, a site with two builds, and a tree of the first with files of the user."""
+    """Programs, a site with two builds, and a tree of the first with files of the user; `many` more files change."""
 
-    def __init__(self, scratch, programs):
+    def __init__(self, scratch, programs, many=0):
         self.scratch, self.client = scratch, programs / "client"
         self.site = lab.Site(scratch, programs)
         self.builds = {1: scratch / "build-1", 2: scratch / "build-2"}
         for number, directory in self.builds.items():
-            fill(directory, number)
+            fill(directory, number, many)
         self.template = scratch / "template"
         config = scratch / "publisher.toml"
         for number, directory in self.builds.items():
@@ -117,7 +119,7 @@ class World:
         self.require_kept(tree, what, edited_is_aside=True)
 
 
-def fill(directory, build):
+def fill(directory, build, many):
     """Files that change, stay, come, go, move, turn into directories and back; links and empty directories."""
     noise = random.Random(7)
     big = bytearray(noise.randbytes(400_000))
@@ -137,6 +139,7 @@ def fill(directory, build):
     }
     for number in range(12):
         files[f"data/{number}"] = f"{number}".encode() if number % 3 else f"{number} of build {build}".encode()
+    files |= {f"many/{number}": f"{number} of build {build}\n".encode() for number in range(many)}
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +287,10 @@ class Loop:
 
 
 def power(world, long, dice):
-    """The power goes at random moments of an update; sometimes once more while it recovers."""
+    """The power goes at random moments of an update, of so many files that they are flushed all at once; sometimes once more
+    while it recovers."""
+    if not counts(world, lambda tree: ("update", tree), lambda tree: copy(world.template, tree), ["syncfs"]):
+        raise lab.LabError("power: an update of many files flushed each of them")
     figures = {}
     for kind in Loop.MAKE:
         loop = Loop(world.scratch, kind)
@@ -420,7 +426,7 @@ def main():
         raise lab.LabError("disks are mounted here, which only root may do")
     for name in arguments.faults or FAULTS:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="lamplighter-faults-"))
-        world = World(scratch, arguments.programs or lab.binaries())
+        world = World(scratch, arguments.programs or lab.binaries(), MANY if name == "power" else 0)
         figures = FAULTS[name](world, arguments.long, random.Random(arguments.seed))
         lab.note_figures(f"faults-{name}", {"long": arguments.long, **figures})
         shutil.rmtree(scratch)

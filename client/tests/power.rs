@@ -66,6 +66,7 @@ type Purpose = (&'static str, bool, fn(&Flush) -> bool);
 const FLUSHES: &[Purpose] = &[
     ("the journal's content", true, |flush| flush.call == "sync" && is_state(flush, "journal.tmp")),
     ("staged contents", true, |flush| flush.call != "sync_dir" && is_state(flush, "staging")),
+    ("all staged contents at once", true, |flush| flush.call == "sync_volume"),
     // Without it fewer updates go forward after a cut, but none goes wrong.
     ("names of staged files", false, |flush| flush.call == "sync_dir" && is_state(flush, "staging")),
     ("names in the state directory", true, |flush| {

@@ -109,6 +109,11 @@ fn without_links(mut scenario: Scenario) -> Scenario {
     Scenario { way_back: WayBack::Fragile, ..scenario }
 }
 
+fn flushed_at_once(mut scenario: Scenario) -> Scenario {
+    scenario.disk.syncs_volume = true;
+    scenario
+}
+
 /// Changes of few things, of which all ways a power cut may end are tried.
 pub(crate) fn small() -> Vec<Scenario> {
     let same = ("same", File("same"));
@@ -157,6 +162,12 @@ pub(crate) fn small() -> Vec<Scenario> {
         ),
         without_links(an_update(
             "without hard links",
+            vec![("app", Program("app one")), ("gone", File("gone one")), same],
+            vec![("app", Program("app two")), ("came", File("came two")), same],
+            &[],
+        )),
+        flushed_at_once(an_update(
+            "many flushed at once",
             vec![("app", Program("app one")), ("gone", File("gone one")), same],
             vec![("app", Program("app two")), ("came", File("came two")), same],
             &[],

@@ -13,7 +13,7 @@ use lamplighter_client::progress::{Cancel, Silent};
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::scan::{self, Depth, Finding};
 use lamplighter_client::tree::{
-    Before, CommitReport, Op, Record, Recovery, Staging, Transaction, Tree, TreeError, TreeLock,
+    Before, CheckedFile, CommitReport, Op, Record, Recovery, Staging, Transaction, Tree, TreeError, TreeLock,
 };
 
 /// One release: path → what lies there.
@@ -380,13 +380,18 @@ fn sorted(release: &Release) -> Release {
 
 /// Stages one file.
 pub(crate) fn stage(staging: &Staging, number: usize, text: &str, executable: bool) -> Result<(), TreeError> {
+    written(staging, number, text, executable)?.map_or(Ok(()), CheckedFile::seal)
+}
+
+/// One file that is not durable yet; nothing if it is staged already.
+fn written(staging: &Staging, number: usize, text: &str, executable: bool) -> Result<Option<CheckedFile>, TreeError> {
     let digest = ContentDigest::of(text.as_bytes());
     if staging.reuse(number, &digest)? {
-        return Ok(());
+        return Ok(None);
     }
     let mut file = staging.create(number, digest.size, executable)?;
     file.write_all(text.as_bytes()).map_err(|source| TreeError::NotATree { path: "staged".into(), source })?;
-    file.finish(&digest)
+    file.check(&digest).map(Some)
 }
 
 /// A whole update as a caller would do it: lock, recover, stage, commit.
@@ -398,7 +403,17 @@ pub(crate) fn update(tree: &Tree, old: &Release, new: &Release) -> Result<Commit
 
 pub(crate) fn commit(lock: &TreeLock, old: &Release, new: &Release) -> Result<CommitReport, TreeError> {
     let staging = lock.staging("update")?;
-    let ops = plan(lock, old, new, |number, text, executable| stage(&staging, number, text, executable))?;
+    let at_once = staging.flushes_at_once(new.len());
+    let mut left = Vec::new();
+    let ops = plan(lock, old, new, |number, text, executable| {
+        if !at_once {
+            return stage(&staging, number, text, executable);
+        }
+        let file = written(&staging, number, text, executable)?;
+        left.extend(file.map(CheckedFile::leave).transpose()?);
+        Ok(())
+    })?;
+    staging.flush(&left)?;
     lock.commit(Transaction { from: Some(record(old)), to: record(new), ops, staging }, &Silent)
 }
 

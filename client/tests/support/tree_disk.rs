@@ -49,6 +49,8 @@ pub(crate) struct Disk {
     lax: bool,
     /// Whether a file may have several names.
     pub(crate) has_links: bool,
+    /// Whether staged files are made durable all at once.
+    pub(crate) syncs_volume: bool,
 }
 
 /// One choice among the ways a power cut may end.
@@ -60,7 +62,7 @@ pub(crate) trait Chance {
 impl Disk {
     pub(crate) fn new(lax: bool) -> Self {
         let nodes = [(TREE_ROOT, dir_node(0o755)), (STATE_ROOT, dir_node(0o700))].into();
-        Self { nodes, next: 3, lax, has_links: true }
+        Self { nodes, next: 3, lax, has_links: true, syncs_volume: false }
     }
 
     /// What the disk holds after the power went, `chance` choosing for each loose thing.

@@ -391,6 +391,10 @@ impl Fs for ModelFs {
         Ok(())
     }
 
+    fn has_cheaper_sync_volume(&self, _: usize) -> bool {
+        self.0.read().syncs_volume
+    }
+
     fn sync_volume(&self) -> Result<(), FsError> {
         let mut disk = self.0.change();
         if self.0.forgets("sync_volume", &Place::tree_root()) {
