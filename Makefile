@@ -130,10 +130,12 @@ lint: setup-lint
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
-## The client's tests for Windows, and the flows of launcher, patcher and single binary there, under wine.
+## The client's tests for Windows, and the flows of launcher, patcher and single binary there, under wine: half an hour.
+## `SHORT=1`: the library without HTTP, trees, and what Windows does differently; minutes.
+WINDOWS_SHORT := --no-default-features --lib --test tree --test windows
 test-windows: setup-windows
-	scripts/windows.sh test $(TEST_ARGS)
-	$(PYTHON) scripts/windows_flows.py
+	scripts/windows.sh test $(if $(SHORT),$(WINDOWS_SHORT),$(TEST_ARGS))
+	$(if $(SHORT),,$(PYTHON) scripts/windows_flows.py)
 
 ## The client library's tests for Linux on aarch64, under qemu.
 test-aarch64: setup-aarch64
