@@ -6,8 +6,8 @@ usage: scripts/windows_flows.py [--keep DIR]            (`make test-windows`)
 Publishes builds of an app for Windows whose launcher is the client itself and lies in the tree, as does the patcher. Then,
 each time beginning with an installed build: a launcher that runs hands over to the staged patcher and is replaced; one
 without a patcher commits by itself while it and the app run; a patcher that does not work gives way to the installed one; a
-new version that cannot start goes back; the patcher uninstalls the tree it lies in; a single binary replaces itself. Trees
-are compared byte for byte. Prints one line a check; fails if anything did, and if a tool is missing
+new version that cannot start goes back; the patcher uninstalls the tree it lies in; a single binary replaces itself; a crowd
+of launchers, updaters and patchers works on one tree, a third of them killed. Trees are compared byte for byte. Prints one line a check; fails if anything did, and if a tool is missing
 (`make setup-windows` installs them).
 """
 
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import lab
@@ -29,6 +30,9 @@ CARGO = os.environ.get("CARGO", "cargo")
 MINGW = "x86_64-w64-mingw32"
 STAMP = b"single_binary build 0000000"
 WAIT_S = 120
+CROWD = 64
+# Exit codes: done, nothing to do, another updater is at work.
+DONE, NOTHING_TO_DO, LOCKED = 0, 3, 8
 # Whatever a command line of Windows can get wrong.
 ODD = ["--open", 'a "quoted" word', "%PATH%", "trailing\\", 'slash\\"quote', "", "-", "--", "two\nlines", "ünï"]
 
@@ -165,6 +169,10 @@ class Case:
         found = lab.tree_difference(self.input(build), self.tree)
         return [line for line in found if not line.startswith("executable bit")]
 
+    def try_update(self):
+        command = ["update", "--tree", dos(self.tree)]
+        return self.world.wine(self.dir / "client.exe", *command, codes=(DONE, NOTHING_TO_DO, LOCKED)).code
+
     def state(self, name):
         return self.tree / lab.STATE / name
 
@@ -280,6 +288,52 @@ def single(world):
     world.check("and is the new build", program.read_bytes() == build(2))
 
 
+def member(case, number, dice, ended):
+    """One launcher, or every fourth time an updater, on the tree of everyone; a third is killed on the way. Whatever a
+    launcher hands over to a patcher is another process."""
+    what = ["update"] if number % 4 == 0 else ["launch", "--yes"]
+    kill_after_s = dice.random() * 4 if dice.random() < 1 / 3 else None
+    time.sleep(dice.random() * 8)
+    with (case.dir / f"said-{number}").open("w") as out:
+        command = [WINDOWS, "run", case.dir / "client.exe", *what, "--tree", dos(case.tree)]
+        running = subprocess.Popen(command, env=case.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            ended[number] = what[0], running.wait(kill_after_s or 4 * WAIT_S)
+        except subprocess.TimeoutExpired:
+            # The shell has become wine, and that is the program.
+            running.kill()
+            running.wait()
+            ended[number] = what[0], "killed" if kill_after_s else "never ended"
+
+
+def crowd(world):
+    builds = 4
+    case = Case(world, "crowd", files(world, 1))
+    mine = case.tree / "data" / "mine.txt"
+    mine.write_text("of the user")
+    dice, ended = random.Random(5), {}
+    members = [threading.Thread(target=member, args=(case, n, random.Random(dice.random()), ended)) for n in range(CROWD)]
+    for one in members:
+        one.start()
+    for build in range(2, builds + 1):
+        case.publish(build, files(world, build))
+    for one in members:
+        one.join()
+    codes = {"update": {DONE, NOTHING_TO_DO, LOCKED, "killed"}, "launch": {DONE, LOCKED, "killed"}}
+    wrong = {n: (what, code, (case.dir / f"said-{n}").read_text()[-500:]) for n, (what, code) in ended.items() if code not in codes[what]}
+    counts = {key: list(ended.values()).count(key) for key in sorted(set(ended.values()), key=str)}
+    world.check(f"{len(ended)} at once end as they should: {counts}", len(ended) == CROWD and not wrong, wrong)
+    world.check("some were killed and some were not", 0 < sum(code == "killed" for _, code in ended.values()) < CROWD, counts)
+    until = time.monotonic() + WAIT_S
+    # A patcher may still be at work.
+    while (code := case.try_update()) == LOCKED and time.monotonic() < until:
+        time.sleep(1)
+    world.check("one more update goes through", code in (DONE, NOTHING_TO_DO), code)
+    world.check("the user's file is there", mine.exists() and mine.read_text() == "of the user")
+    mine.unlink()
+    case.expect_tree(builds)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Launcher, patcher and single binary on Windows, under wine.")
     parser.add_argument("--keep", type=pathlib.Path, help="leave sites and trees in this new directory")
@@ -312,6 +366,7 @@ CASES = {
     "bad-app": bad_app,
     "uninstalled": uninstalled,
     "single": single,
+    "crowd": crowd,
 }
 
 if __name__ == "__main__":
