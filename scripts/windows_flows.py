@@ -293,7 +293,7 @@ def member(case, number, dice, ended):
     launcher hands over to a patcher is another process."""
     what = ["update"] if number % 4 == 0 else ["launch", "--yes"]
     kill_after_s = dice.random() * 4 if dice.random() < 1 / 3 else None
-    time.sleep(dice.random() * 8)
+    time.sleep(dice.random() * 25)
     with (case.dir / f"said-{number}").open("w") as out:
         command = [WINDOWS, "run", case.dir / "client.exe", *what, "--tree", dos(case.tree)]
         running = subprocess.Popen(command, env=case.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -308,14 +308,14 @@ def member(case, number, dice, ended):
 
 def crowd(world):
     builds = 4
-    case = Case(world, "crowd", files(world, 1))
+    case = Case(world, "crowd", files(world, 1), files(world, 2))
     mine = case.tree / "data" / "mine.txt"
     mine.write_text("of the user")
     dice, ended = random.Random(5), {}
     members = [threading.Thread(target=member, args=(case, n, random.Random(dice.random()), ended)) for n in range(CROWD)]
     for one in members:
         one.start()
-    for build in range(2, builds + 1):
+    for build in range(3, builds + 1):
         case.publish(build, files(world, build))
     for one in members:
         one.join()
@@ -324,6 +324,7 @@ def crowd(world):
     counts = {key: list(ended.values()).count(key) for key in sorted(set(ended.values()), key=str)}
     world.check(f"{len(ended)} at once end as they should: {counts}", len(ended) == CROWD and not wrong, wrong)
     world.check("some were killed and some were not", 0 < sum(code == "killed" for _, code in ended.values()) < CROWD, counts)
+    world.check("they have updated the tree", case.difference(1))
     until = time.monotonic() + WAIT_S
     # A patcher may still be at work.
     while (code := case.try_update()) == LOCKED and time.monotonic() < until:
