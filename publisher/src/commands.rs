@@ -24,14 +24,11 @@ pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use lamplighter_client::format::text::Time;
 use lamplighter_publisher::config::{self, ConfigError};
 use lamplighter_publisher::error::Error;
-use lamplighter_publisher::page::write_after;
 use lamplighter_publisher::site::write::clear_temp;
-use lamplighter_publisher::watch::Watch;
 
 use crate::args::Command;
 use crate::term::Term;
@@ -70,12 +67,6 @@ pub(crate) fn run(command: &Command, term: &Term) -> Result<ExitCode, Error> {
 /// The time of the run: `SOURCE_DATE_EPOCH`, or the clock.
 fn now() -> Result<Time, ConfigError> {
     config::time_from(std::env::var_os("SOURCE_DATE_EPOCH").as_deref())
-}
-
-/// Writes the site's report for people after a change; a failure is a notice.
-fn write_page(site: &Path, term: &Term) {
-    let watch: Arc<dyn Watch> = Arc::new(term.clone());
-    write_after(site, &watch);
 }
 
 /// Clears what is under way in the site when the user interrupts; what clients see is whole at any moment.

@@ -160,8 +160,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     request.keys.ask = term.ask();
     super::tidy_on_interrupt(&request.site, term);
     let summary = build_release::run(&request, Arc::new(term.clone()))?;
-    if matches!(request.mode, Mode::Publish | Mode::Collect) && place.origin().is_none() {
-        super::write_page(&request.site, term);
+    if matches!(request.mode, Mode::Publish | Mode::Collect) {
+        place.write_page(&request.site, term);
     }
     term.result(summary.to_table().trim_end(), &event(&summary));
     match request.mode {

@@ -1,11 +1,14 @@
 //! Where a command works: in the site's directory, or in a cache that is a part of a site elsewhere.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lamplighter_publisher::config::Config;
 use lamplighter_publisher::error::Error;
 use lamplighter_publisher::origin::Origin;
+use lamplighter_publisher::page::write_after;
 use lamplighter_publisher::upload::{self, Options};
+use lamplighter_publisher::watch::Watch;
 use serde_json::json;
 
 use super::upload as uploading;
@@ -52,6 +55,15 @@ impl Place {
             "event": "fetched", "location": origin.location(), "requests": fetched.requests, "bytes": fetched.bytes,
         });
         term.result(&text, &event);
+    }
+
+    /// Writes the report for people after a change of the site in `dir`; a failure is a notice. Not into a cache, which is a
+    /// part of a site: its page would tell of that part alone.
+    pub(crate) fn write_page(&self, dir: &Path, term: &Term) {
+        if self.origin.is_none() {
+            let watch: Arc<dyn Watch> = Arc::new(term.clone());
+            write_after(dir, &watch);
+        }
     }
 
     /// Sends what is new to where the site is, and tells what that and the work before it took.

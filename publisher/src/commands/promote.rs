@@ -44,9 +44,7 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         shares: Shares { curve: curve.as_ref(), change: args.rollout.is_some() },
     };
     let moved = promote::run(&request, Arc::new(term.clone()))?;
-    if place.origin().is_none() {
-        super::write_page(config.site()?, term);
-    }
+    place.write_page(config.site()?, term);
     told(request.channel, request.build, &moved, term);
     place.finish(&config, term)?;
     Ok(ExitCode::SUCCESS)

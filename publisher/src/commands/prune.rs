@@ -53,8 +53,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
         time: super::now()?,
     };
     let pruned = prune::run(&request, Arc::new(term.clone()))?;
-    if pruned.deleted && place.origin().is_none() {
-        super::write_page(request.site, term);
+    if pruned.deleted {
+        place.write_page(request.site, term);
     }
     term.result(table(&pruned).trim_end(), &event(&pruned));
     place.tell(term);

@@ -51,8 +51,8 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     };
     let done = refresh::run(&request, watch, |refreshed| tell(refreshed, term));
     // A job that has no copy of the site has nothing to tell of but a head.
-    if args.from.is_none() && place.origin().is_none() {
-        super::write_page(request.access.site, term);
+    if args.from.is_none() {
+        place.write_page(request.access.site, term);
     }
     done?;
     place.finish(&config, term)?;

@@ -79,9 +79,7 @@ pub(crate) fn run(args: &Args, term: &Term) -> Result<ExitCode, Error> {
     };
     super::tidy_on_interrupt(&base.site, term);
     let summary = revert::run(&base, &back, Arc::new(term.clone()))?;
-    if place.origin().is_none() {
-        super::write_page(&base.site, term);
-    }
+    place.write_page(&base.site, term);
     match summary.platforms.is_empty() {
         true => term.result("the channel offers this content already", &event(&summary)),
         false => term.result(summary.to_table().trim_end(), &event(&summary)),

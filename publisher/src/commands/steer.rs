@@ -67,9 +67,7 @@ fn steer(mut config: Config, scope: &str, action: Action, said: &str, term: &Ter
     let keys = config.key_sources(term.ask())?;
     let access = Access { origin: place.origin(), ..access(&config, &keys, super::now()?)? };
     let published = channel::run(&access, config.channel()?, scope, action, Arc::new(term.clone()))?;
-    if place.origin().is_none() {
-        super::write_page(access.site, term);
-    }
+    place.write_page(access.site, term);
     let (head, changed) = (&published.head, published.changed);
     let platforms = if scope == EVERY_PLATFORM { "all platforms" } else { scope };
     let before = if changed { "" } else { ", as before" };
