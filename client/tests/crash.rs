@@ -14,11 +14,12 @@ mod tree_fs;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::{CommitReport, Record, Recovery, Tree, TreeError};
 use serde_json::json;
-use tree::{Site, USER, go_back, new_release, old_release, recover, shown, update};
+use tree::{Site, USER, go_back, leave, new_release, old_release, recover, shown, update};
 use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING, REFUSALS};
 
 /// One change of a tree that a user lives in.
@@ -345,4 +346,50 @@ fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
         recover(&site.tree_on(without(&site, Control::counting()))).unwrap_or_else(|e| panic!("call {k}: {e}"));
         assert_whole(&site, &ends, &stamps, &format!("died at {k} without links"));
     }
+}
+
+const AT_ONCE: Lacks = Lacks { cheap_flushes: true, ..NOTHING };
+
+#[test]
+fn files_flushed_all_at_once_make_an_update_no_less_safe() {
+    let ends = UPDATE.ends();
+    let at_once =
+        |site: &Site, control| -> Box<dyn Fs> { FaultyFs::open_on(AT_ONCE, &site.root(), &site.state(), control) };
+    let (control, separate) = (Control::counting(), Control::counting());
+    let site = Site::lived_in();
+    update(&site.tree_on(at_once(&site, control.clone())), &old_release(), &new_release()).expect("done");
+    let site = Site::lived_in();
+    let fs = FaultyFs::open(&site.root(), &site.state(), separate.clone());
+    update(&site.tree_on(fs), &old_release(), &new_release()).expect("done");
+    assert!(control.calls() < separate.calls(), "one flush for all");
+    for k in (0..control.calls()).step_by(3 * STRIDE) {
+        for fault in [Fault::Die, Fault::Fail(REFUSALS[k as usize % 4])] {
+            let site = Site::lived_in();
+            let stamps = site.stamps();
+            let _ = update(&site.tree_on(at_once(&site, Control::at(k, fault))), &old_release(), &new_release());
+            recover(&site.tree_on(at_once(&site, Control::counting()))).unwrap_or_else(|e| panic!("call {k}: {e}"));
+            assert_whole(&site, &ends, &stamps, &format!("{fault:?} at {k}, flushed at once"));
+        }
+    }
+}
+
+#[test]
+fn a_flush_of_the_volume_that_fails_is_asked_of_each_file() {
+    let staged = |control: &Arc<Control>| {
+        let site = Site::plain(&old_release());
+        let fs = FaultyFs::open_on(AT_ONCE, &site.root(), &site.state(), control.clone());
+        let lock = site.tree_on(fs).lock(Duration::from_secs(2)).expect("free");
+        let staging = lock.staging("u").expect("staging");
+        let left: Vec<usize> = (0..3).map(|number| leave(&staging, number, "content").expect("left")).collect();
+        let before = control.calls();
+        let flushed = staging.flush(&left);
+        (flushed, control.calls() - before, before)
+    };
+    let (flushed, calls, before) = staged(&Control::counting());
+    assert!(flushed.is_ok() && calls == 1, "{flushed:?}, {calls} calls");
+    // Another program's loss is none of ours.
+    let (flushed, calls, _) = staged(&Control::at(before, Fault::Fail(REFUSALS[0])));
+    assert!(flushed.is_ok() && calls == 4, "{flushed:?}, {calls} calls");
+    let (flushed, ..) = staged(&Control::at(before, Fault::Die));
+    assert!(flushed.is_err(), "a file that cannot be flushed ends it");
 }

@@ -383,6 +383,11 @@ pub(crate) fn stage(staging: &Staging, number: usize, text: &str, executable: bo
     written(staging, number, text, executable)?.map_or(Ok(()), CheckedFile::seal)
 }
 
+/// Stages one file that is not staged, and leaves it unflushed.
+pub(crate) fn leave(staging: &Staging, number: usize, text: &str) -> Result<usize, TreeError> {
+    written(staging, number, text, false)?.expect("not staged").leave()
+}
+
 /// One file that is not durable yet; nothing if it is staged already.
 fn written(staging: &Staging, number: usize, text: &str, executable: bool) -> Result<Option<CheckedFile>, TreeError> {
     let digest = ContentDigest::of(text.as_bytes());

@@ -88,6 +88,8 @@ impl Control {
 pub(crate) struct Lacks {
     pub(crate) hard_links: bool,
     pub(crate) space: bool,
+    /// Files that are cheap to flush one by one.
+    pub(crate) cheap_flushes: bool,
     /// A directory that nobody may write in.
     pub(crate) rights: Option<&'static str>,
     /// A file that another program holds.
@@ -95,7 +97,8 @@ pub(crate) struct Lacks {
 }
 
 /// A volume with everything.
-pub(crate) const NOTHING: Lacks = Lacks { hard_links: false, space: false, rights: None, held: None };
+pub(crate) const NOTHING: Lacks =
+    Lacks { hard_links: false, space: false, cheap_flushes: false, rights: None, held: None };
 
 pub(crate) struct FaultyFs {
     inner: Box<dyn Fs>,
@@ -255,5 +258,13 @@ impl Fs for FaultyFs {
 
     fn sync_dir(&self, at: &Place) -> Result<(), FsError> {
         self.change("flush directory", at)
+    }
+
+    fn has_cheaper_sync_volume(&self, _: usize) -> bool {
+        self.lacks.cheap_flushes
+    }
+
+    fn sync_volume(&self) -> Result<(), FsError> {
+        self.change("flush volume of", &Place::tree_root())
     }
 }
