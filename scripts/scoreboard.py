@@ -22,16 +22,16 @@ import lab
 FIGURES = lab.REPOSITORY / "target/scoreboard"
 PAGE = lab.REPOSITORY / "docs/scoreboard.md"
 
-CLIENT_TESTS = ["power", "crash", "corpora"]
-PUBLISHER_TESTS = [
+TESTS = [
+    *("power", "crash", "corpora"),
     *("threats", "every_byte", "attacker", "fleet", "crowd", "user_files"),
     *("network", "torn_uploads", "long_downloads"),
 ]
 
 # What is run: a command, whether it needs root, and the figures it leaves.
 RUNS = [
-    (["cargo", "test", "--locked", "-p", "lamplighter-client", *(f"--test={name}" for name in CLIENT_TESTS)], False),
-    (["cargo", "test", "--locked", "-p", "lamplighter-publisher", *(f"--test={name}" for name in PUBLISHER_TESTS)], False),
+    # Of the whole workspace, as `make test` builds it.
+    (["cargo", "test", "--workspace", "--locked", *(f"--test={name}" for name in TESTS)], False),
     (["python3", "scripts/oracle.py", "1000"], False),
     (["python3", "scripts/faults.py"], True),
 ]
