@@ -62,6 +62,8 @@ pub struct Config {
     pub tree: PathBuf,
     /// State directory, if not `.lamplighter` in the tree; on the same volume.
     pub state: Option<PathBuf>,
+    /// Followed from now on in place of the channel an installed tree remembers, as by [`Updater::follow`].
+    pub channel: Option<String>,
     /// How HTTP is spoken.
     pub http: HttpOptions,
     /// How patient downloads are.
@@ -84,6 +86,7 @@ impl Config {
         Self {
             tree: tree.into(),
             state: None,
+            channel: None,
             http: HttpOptions::default(),
             retry: RetryPolicy::default(),
             progress: Arc::new(Silent),
@@ -143,7 +146,10 @@ impl Updater {
         let settings =
             Settings::parse(&settings).map_err(|source| Error::Settings { path: path.join(SETTINGS), source })?;
         let pin = pin(&settings, root, 0).map_err(|source| Error::PinnedRoot { path: path.join(ROOT), source })?;
-        Ok(Self { config, tree, settings, pin, switched: false })
+        let channel = config.channel.clone();
+        let mut updater = Self { config, tree, settings, pin, switched: false };
+        channel.map_or(Ok(()), |channel| updater.follow(&channel))?;
+        Ok(updater)
     }
 
     /// Installs the release a channel offers. A directory made for it goes again if the site is not to be trusted.

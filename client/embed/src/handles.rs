@@ -50,16 +50,13 @@ impl Opened {
     pub(crate) fn config(&self, progress: Arc<dyn Progress>) -> Config {
         let (state, http, cancel) = (self.state.clone(), self.http.clone(), self.cancel());
         let allow_network_share = self.allow_network_share.load(Ordering::Relaxed);
-        Config { state, http, progress, cancel, allow_network_share, ..Config::new(&self.tree) }
+        let channel = lock(&self.channel).clone();
+        Config { state, channel, http, progress, cancel, allow_network_share, ..Config::new(&self.tree) }
     }
 
     /// The updater of one call.
     pub(crate) fn updater(&self, progress: Arc<dyn Progress>) -> Result<Updater, Error> {
-        let mut updater = Updater::open(self.config(progress))?;
-        if let Some(channel) = lock(&self.channel).as_deref() {
-            updater.follow(channel)?;
-        }
-        Ok(updater)
+        Updater::open(self.config(progress))
     }
 
     /// Follows `channel` from the next call on.

@@ -6,7 +6,6 @@
 mod support;
 
 use std::ffi::{CStr, c_void};
-use std::fs;
 use std::path::Path;
 use std::ptr::null_mut;
 
@@ -47,9 +46,7 @@ fn installed(dir: &Path) -> LamplighterHandle {
     let handle = support::open(&tree);
     let (site, root) = (c_path(&frozen), frozen.join("root/1.root"));
     assert_eq!(support::install(handle, &site, &root, &mut sized(), &mut sized()), LAMPLIGHTER_OK);
-    let settings = tree.join(".lamplighter/settings");
-    let text = fs::read_to_string(&settings).expect("settings");
-    fs::write(&settings, text.replace("channel,old", "channel,stable")).expect("written");
+    assert_eq!(unsafe { lamplighter_follow(handle, c"stable".as_ptr(), null_mut()) }, LAMPLIGHTER_OK);
     handle
 }
 
