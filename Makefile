@@ -150,7 +150,7 @@ dist: setup-dist setup-windows
 ## `RECORD=1` keeps the result under docs/figures/. A tool that cannot be had is named in the result; in CI it is a failure.
 bench: release
 	@scripts/setup-debian.sh bench || [ "$(CI)" != true ]
-	$(CARGO) build --release -p lamplighter-publisher --example pack_size --locked
+	$(CARGO) build --release --workspace --example pack_size --locked
 	$(PYTHON) scripts/bench.py $(if $(SHORT),--short) $(if $(RECORD),--record)
 
 ## All figures with their limits; `SHORT=1`: one pair in about a minute; `RECORD=1` keeps them under docs/figures/.
