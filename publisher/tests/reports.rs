@@ -233,6 +233,38 @@ fn the_page_follows_every_change_and_is_the_same_for_the_same_site() {
 }
 
 #[test]
+fn sizes_of_old_releases_are_read_once_and_believed_of_the_very_same_documents_only() {
+    let press = Press::new();
+    for build in 1..=3u8 {
+        press.files("a", &[("app", &replaced(&noise(1, 40_000), 9, &[build]))]);
+        press.release(build.into(), "a", &[]).expect(0, &[]);
+    }
+    let (kept, manifest) =
+        (press.path("site/.publisher/sizes.csv"), press.path("site/releases/1/linux-x86_64/manifest.csv"));
+    let page = || {
+        fs::remove_file(press.path("site/index.html")).expect("removed");
+        press.run(&["page", "--site", "site"]).expect(0, &[]);
+        String::from_utf8(press.site()["index.html"].clone()).expect("UTF-8")
+    };
+    let (whole, sizes) = (page(), fs::read_to_string(&kept).expect("kept"));
+    assert_eq!(sizes.lines().count(), 3, "{sizes}");
+    let bytes = fs::read(&manifest).expect("there");
+    fs::remove_file(&manifest).expect("removed");
+    assert!(page() == whole, "it is not asked for");
+    // Lines of other documents, and no lines at all: what is said of a release comes from the release.
+    let digest = sizes.split(',').nth(2).expect("a digest");
+    let others = sizes.replacen(digest, &"0".repeat(digest.len()), 1).replacen(",40000,", ",4,", 1);
+    for not_of_it in [others.as_str(), "linux-x86_64,1,x,y,1,1\n\"", ""] {
+        fs::write(&kept, not_of_it).expect("written");
+        assert!(page() != whole, "{not_of_it}");
+        fs::write(&kept, not_of_it).expect("written");
+        fs::write(&manifest, &bytes).expect("written");
+        assert!(page() == whole, "{not_of_it}");
+        fs::remove_file(&manifest).expect("removed");
+    }
+}
+
+#[test]
 fn the_page_of_a_bucket_tells_all_that_the_page_of_the_whole_site_tells() {
     let press = Press::new();
     for build in 1..=3u8 {

@@ -85,7 +85,7 @@ pub(super) fn needed(index: &ObjectsIndex, rows: &[usize], reusable: &Reusable) 
         .collect()
 }
 
-/// Makes `rows` of the target manifest, in order, each into the sink `sinks` gives for it.
+/// Makes `rows` of the target manifest, each into the sink that `finish` gives to what it is handed.
 pub(super) fn make(
     deploy: &Deploy<'_>,
     staging: &Staging,
@@ -94,6 +94,7 @@ pub(super) fn make(
     reusable: &Reusable,
     mut finish: impl FnMut(usize, &mut dyn FnMut(&mut Sink<'_>) -> Result<(), Error>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let rows = &together(index, rows);
     let objects = needed(index, rows, reusable);
     let numbers: HashMap<Blake3, usize> = objects.iter().enumerate().map(|(n, o)| (o.blake3, n)).collect();
     let last_use = last_uses(index, rows);
@@ -108,6 +109,16 @@ pub(super) fn make(
         }
         Ok(())
     })
+}
+
+/// The rows in the order of the objects they begin in.
+///
+/// One object is decoded at a time. Where a few of many small files have changed since an object was made, those that lie in it
+/// have others between them in the manifest, and every return to it would decode all of it again.
+fn together(index: &ObjectsIndex, rows: &[usize]) -> Vec<usize> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| index.pieces(*row).first().map(|piece| (piece.object, piece.offset)));
+    rows
 }
 
 /// For each row the objects no later row needs.
@@ -182,7 +193,7 @@ pub(super) fn copy(
     Ok(())
 }
 
-/// Decoded objects; the last one is held, since neighbouring rows share it.
+/// Decoded objects; the last one is held, since rows that are made one after the other share it.
 struct RawObjects<'a, 'b> {
     feed: &'a ObjectFeed<'b>,
     numbers: &'a HashMap<Blake3, usize>,
@@ -204,5 +215,44 @@ impl RawObjects<'_, '_> {
         if let Some(number) = self.numbers.get(blake3) {
             self.feed.discard(*number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::digest::ContentDigest;
+    use crate::format::manifest::{Kind, Policy, Row};
+    use crate::format::objects::Piece;
+
+    /// An index of files that each lie in one object, 10 bytes each, which `objects` numbers.
+    fn index_of(objects: &[usize]) -> ObjectsIndex {
+        let row = |n: usize| Row {
+            path: RelPath::parse(&format!("file-{n:02}")).expect("a path"),
+            digest: ContentDigest::of(&[n as u8; 10]),
+            kind: Kind::File { executable: false },
+            policy: Policy::Managed,
+        };
+        let manifest = Manifest::new((0..objects.len()).map(row).collect()).expect("a manifest");
+        let mut used = BTreeMap::new();
+        let piece = |object: &usize| {
+            let offset: &mut u64 = used.entry(*object).or_default();
+            *offset += 10;
+            vec![Piece { object: *object, offset: *offset - 10, length: 10 }]
+        };
+        let rows: Vec<Vec<Piece>> = objects.iter().map(piece).collect();
+        let count = objects.iter().max().map_or(0, |last| last + 1);
+        let object = |n: usize| StoredObject { blake3: Blake3::of(&[n as u8]), length: 99, raw_length: 1000 };
+        ObjectsIndex::new((0..count).map(object).collect(), &rows, &manifest).expect("an index")
+    }
+
+    #[test]
+    fn files_of_one_object_are_made_one_after_the_other() {
+        let index = index_of(&[0, 1, 0, 2, 1, 0, 3, 1]);
+        let rows = together(&index, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(rows, [0, 2, 5, 1, 4, 7, 3, 6]);
+        let last: Vec<(usize, Vec<usize>)> = last_uses(&index, &rows).into_iter().collect();
+        assert_eq!(last, [(3, vec![2]), (5, vec![0]), (6, vec![3]), (7, vec![1])]);
+        assert_eq!(together(&index, &[1, 2, 4]), [2, 1, 4]);
     }
 }

@@ -1,23 +1,24 @@
 //! What the page tells, read from the site.
 //!
-//! The work is bounded, however large the site: of each platform the newest releases, of these sizes as long as their
-//! documents are within a budget, and one explanation. What cannot be read is told, and keeps nothing else from the page.
+//! The work is bounded, however large the site: of each platform the newest releases, of these the sizes that are known or
+//! whose documents are within a budget, and one explanation. What cannot be read is told, and keeps nothing else from the page.
 
 use std::collections::BTreeMap;
 
 use lamplighter_client::format::head::Rollout;
 use lamplighter_client::format::layout;
-use lamplighter_client::format::release::Release;
 use lamplighter_client::format::text::Time;
+use lamplighter_client::trust::VerifiedRelease;
 
 use crate::build_release::prior::Loaded;
 use crate::explain::{self, Explanation};
+use crate::page::sizes::{Pair, Sizes};
 use crate::proof::record::Proofs;
 use crate::site::{Site, SiteError, Trust};
 
 /// Newest releases of a platform that are told of.
 pub const RELEASES_MAX: usize = 40;
-/// Bytes of manifests and indexes that are read for sizes.
+/// Bytes of manifests and indexes that are read for sizes not known yet.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 /// Platforms that are told of.
 const PLATFORMS_MAX: usize = 24;
@@ -98,11 +99,11 @@ pub struct Told {
 }
 
 impl Page {
-    /// Reads it.
+    /// Reads it, with the sizes that are known; takes what it finds into them.
     ///
     /// # Errors
     /// The roots are broken, or the site's directories cannot be listed.
-    pub fn read(site: &Site) -> Result<Self, SiteError> {
+    pub fn read(site: &Site, sizes: &mut Sizes) -> Result<Self, SiteError> {
         let trust = Trust::read(site)?;
         let mut troubles = Vec::new();
         let channels = channels(site, &trust, &mut troubles)?;
@@ -113,7 +114,8 @@ impl Page {
         if builds.len() > PLATFORMS_MAX {
             troubles.push(format!("{} platforms, of which {PLATFORMS_MAX} are told of here", builds.len()));
         }
-        let mut reader = Reader { site, trust: &trust, proofs: Proofs::read(site), left_bytes: DOCUMENT_BYTES_MAX };
+        let proofs = Proofs::read(site);
+        let mut reader = Reader { site, trust: &trust, proofs, sizes, left_bytes: DOCUMENT_BYTES_MAX };
         let platforms = builds
             .into_iter()
             .take(PLATFORMS_MAX)
@@ -153,6 +155,7 @@ struct Reader<'a> {
     site: &'a Site,
     trust: &'a Trust,
     proofs: Proofs,
+    sizes: &'a mut Sizes,
     left_bytes: u64,
 }
 
@@ -162,7 +165,7 @@ impl Reader<'_> {
         let mut releases = Vec::new();
         for build in builds.iter().rev().take(RELEASES_MAX) {
             match self.trust.past_release(self.site, *build, &name) {
-                Ok(Some(release)) => releases.push(self.told(release.release, troubles)),
+                Ok(Some(release)) => releases.push(self.told(release, troubles)),
                 Ok(None) => {}
                 Err(error) => troubles.push(error.to_string()),
             }
@@ -172,23 +175,28 @@ impl Reader<'_> {
         Platform { name, count: builds.len(), releases, latest }
     }
 
-    fn told(&mut self, release: Release, troubles: &mut Vec<String>) -> Told {
-        let proved = self.proofs.of(&release).map(<[u64]>::to_vec);
+    fn told(&mut self, verified: VerifiedRelease, troubles: &mut Vec<String>) -> Told {
+        let release = &verified.release;
+        let proved = self.proofs.of(release).map(<[u64]>::to_vec);
         let packs = release.packs.iter().map(|row| (row.base_build, row.length)).collect();
         let (build, version, issued) = (release.build, release.version.clone(), release.issued);
-        let mut sizes = None;
-        let bytes = release.manifest.length.saturating_add(release.objects.length);
-        let names = [layout::manifest(build, &release.platform), layout::objects(build, &release.platform)];
-        // Of a copy that a web server lists nothing of, not all is there.
-        let is_here = names.iter().all(|name| self.site.length(name).is_some());
-        if let Some(left) = self.left_bytes.checked_sub(bytes).filter(|_| is_here) {
-            self.left_bytes = left;
-            match Loaded::read(self.site, self.trust, build, &release.platform) {
-                Ok(loaded) => sizes = Some((loaded.manifest.content_bytes(), loaded.index.stored_bytes())),
-                Err(error) => troubles.push(error.to_string()),
-            }
-        }
+        let sizes = self.sizes.of(release).or_else(|| self.measured(verified, troubles));
         Told { build, version, issued, sizes, packs, proved }
+    }
+
+    /// Sizes as the documents of `verified` have them, if these are within what is left of the budget.
+    fn measured(&mut self, verified: VerifiedRelease, troubles: &mut Vec<String>) -> Option<Pair> {
+        let release = &verified.release;
+        let names =
+            [layout::manifest(release.build, &release.platform), layout::objects(release.build, &release.platform)];
+        // Of a copy that a web server lists nothing of, not all is there.
+        names.iter().all(|name| self.site.length(name).is_some()).then_some(())?;
+        self.left_bytes =
+            self.left_bytes.checked_sub(release.manifest.length.saturating_add(release.objects.length))?;
+        let loaded = Loaded::new(self.site, verified).inspect_err(|error| troubles.push(error.to_string())).ok()?;
+        let sizes = (loaded.manifest.content_bytes(), loaded.index.stored_bytes());
+        self.sizes.learn(&loaded.release.release, sizes);
+        Some(sizes)
     }
 
     fn latest(&self, platform: &str, newest: &Told, troubles: &mut Vec<String>) -> Option<Explanation> {
