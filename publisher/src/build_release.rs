@@ -268,7 +268,7 @@ impl Job<'_> {
     }
 }
 
-/// What the site's roots say of the keys at hand, and what its channels offer.
+/// What the site's roots say of the keys at hand, and what the site holds when the run begins.
 struct Authority {
     trust: Trust,
     /// None where nothing is signed.
@@ -276,6 +276,8 @@ struct Authority {
     channel_signers: Option<Signers>,
     /// Heads of all channels: what clients have.
     heads: Vec<Head>,
+    /// Builds and platforms with a signed release, in order. Listed once: it takes longer the more there are.
+    published: Vec<(u64, String)>,
 }
 
 impl Authority {
@@ -301,7 +303,7 @@ impl Authority {
             }
             heads.push(signed.head);
         }
-        Ok(Self { trust, release_signers, channel_signers, heads })
+        Ok(Self { trust, release_signers, channel_signers, heads, published: site.releases()? })
     }
 
     /// Builds that some channel offers to `platform`.

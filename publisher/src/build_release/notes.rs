@@ -77,23 +77,23 @@ fn bounded<'a>(sections: impl Iterator<Item = &'a NotesSection>) -> Vec<NotesSec
 
 impl Job<'_> {
     /// The notes files of this run's release of `platform`.
-    pub(super) fn notes(&self, platform: &str) -> Result<BTreeMap<String, Vec<u8>>, SiteError> {
-        Ok(cumulated(self.notes, &self.earlier_notes(platform)?))
+    pub(super) fn notes(&self, platform: &str) -> BTreeMap<String, Vec<u8>> {
+        cumulated(self.notes, &self.earlier_notes(platform))
     }
 
     /// What the newest usable release of `platform` before this one says. What cannot be used is left out with a notice.
-    fn earlier_notes(&self, platform: &str) -> Result<Sections, SiteError> {
+    fn earlier_notes(&self, platform: &str) -> Sections {
         let site = self.writer.site();
-        let published = site.releases()?;
-        let before = published.iter().rev().filter(|(build, p)| p == platform && *build < self.request.build);
+        let before =
+            self.authority.published.iter().rev().filter(|(build, p)| p == platform && *build < self.request.build);
         for (build, platform) in before {
             match self.authority.trust.release(site, *build, platform) {
-                Ok(Some(release)) => return Ok(self.sections_of(&release.release)),
+                Ok(Some(release)) => return self.sections_of(&release.release),
                 Ok(None) => {}
                 Err(error) => self.left_out(&layout::release(*build, platform), &error.to_string()),
             }
         }
-        Ok(Sections::new())
+        Sections::new()
     }
 
     pub(super) fn sections_of(&self, release: &Release) -> Sections {

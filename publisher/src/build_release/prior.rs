@@ -64,10 +64,8 @@ pub(super) struct Before {
 impl Job<'_> {
     /// Reads the old releases that matter for a new one of `platform`. One that cannot be used is left out with a notice: a
     /// damaged old release must not keep a new one from being published.
-    pub(super) fn before(&self, platform: &str) -> Result<Before, SiteError> {
-        let site = self.writer.site();
-        let published = site.releases()?;
-        let request = self.request;
+    pub(super) fn before(&self, platform: &str) -> Before {
+        let (published, request) = (&self.authority.published, self.request);
         let own: Vec<u64> = published.iter().filter(|(_, p)| p == platform).map(|(build, _)| *build).collect();
         let offered = self.authority.offered(platform);
         let chosen = bases::choose(request.build, request.minimum_build, &own, &offered, request.bases);
@@ -82,7 +80,7 @@ impl Job<'_> {
         }
         let bases = chosen.iter().filter_map(|build| self.read(*build, platform)).collect();
         let others = share.iter().filter_map(|(build, platform)| self.read(*build, platform)).collect();
-        Ok(Before { bases, others })
+        Before { bases, others }
     }
 
     /// The release of `build`, or a notice.

@@ -64,12 +64,12 @@ impl Job<'_> {
         }
         self.writer.clear_unsigned(build, platform)?;
         let started = Instant::now();
-        let before = self.before(platform)?;
+        let before = self.before(platform);
         let (index, stats) = self.objects(input, &before, drafts)?;
         let index_bytes = index.to_bytes();
         self.writer.put(&layout::manifest(build, platform), &manifest)?;
         self.writer.put(&layout::objects(build, platform), &index_bytes)?;
-        let notes = self.notes(platform)?;
+        let notes = self.notes(platform);
         for (language, text) in &notes {
             self.writer.put(&layout::notes(build, platform, language), text)?;
         }

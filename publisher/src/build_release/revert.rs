@@ -92,7 +92,7 @@ fn publish(base: &Request, back: &Back, watch: Arc<dyn Watch>) -> Result<Summary
     let version = back.version_of(&ways[0]);
     let build = match back.build {
         Some(build) => build,
-        None => next_build(&writer, &authority.trust, &ways, back)?,
+        None => next_build(&writer, &authority, &ways, back)?,
     };
     for way in &ways {
         crate::head::require_above(Some(head), &channel, &way.platform, build)?;
@@ -187,9 +187,8 @@ fn unchanged(head: &Head) -> Summary {
 
 /// The number after the highest published; or the highest itself, if a run that died before it moved the channel published
 /// this very content under it.
-fn next_build(writer: &SiteWriter, trust: &Trust, ways: &[Way], back: &Back) -> Result<u64, SiteError> {
-    let site = writer.site();
-    let published = site.releases()?;
+fn next_build(writer: &SiteWriter, authority: &Authority, ways: &[Way], back: &Back) -> Result<u64, SiteError> {
+    let (site, Authority { published, trust, .. }) = (writer.site(), authority);
     let highest = published.last().map_or(0, |(build, _)| *build);
     for (_, platform) in published.iter().filter(|(build, _)| *build == highest) {
         let ours = ways.iter().find(|way| way.platform == *platform && way.bad < highest);
@@ -306,7 +305,7 @@ impl Job<'_> {
             bases.push(base);
         }
         let known: Vec<u64> = bases.iter().map(|base| base.release.release.build).collect();
-        let mut others = self.before(&way.platform)?.bases;
+        let mut others = self.before(&way.platform).bases;
         others.retain(|base| !known.contains(&base.release.release.build));
         // The build that is taken back is where clients are, however many were published since.
         if !known.contains(&way.bad) && others.iter().all(|base| base.release.release.build != way.bad) {

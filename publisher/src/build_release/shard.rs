@@ -195,7 +195,7 @@ impl Job<'_> {
             let manifest = FileRef::of(&input.scanned.manifest.to_bytes());
             // Whether a pack is worth keeping is for the run that collects to say: it knows the full download.
             let target = Target { input, manifest, objects: FileRef::of(b""), full_bytes: u64::MAX };
-            let mut bases = self.before(input.platform)?.bases;
+            let mut bases = self.before(input.platform).bases;
             bases.retain(|_| {
                 position += 1;
                 shard.has(position - 1)
