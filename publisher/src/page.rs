@@ -1,11 +1,10 @@
 //! `index.html`: the report of a site, for people. Clients never read it.
 //!
-//! [`model`] reads from the site what the page tells, [`sizes`] keeps what of it takes long to read, [`html`] sets it, [`charts`]
-//! draws. The page stands alone: style,
-//! drawings and its few lines of script lie in it, and it asks nobody for anything, so it works from a file as from a bucket.
-//! The same site gives the same bytes: times come from signed documents, and what depends on the day it is read is worked out
-//! by the script (the days left, where a rollout stands), whose dates stand there as text as well. Everything that others
-//! wrote is escaped.
+//! [`model`] reads from the site what the page tells, [`sizes`] keeps what of it takes long to read, [`html`] sets it,
+//! [`charts`] draws. The page stands alone: style, drawings and its few lines of script lie in it, and it asks nobody for
+//! anything, so it works from a file as from a bucket. The same site gives the same bytes: times come from signed documents,
+//! and what depends on the day it is read is worked out by the script (the days left, where a rollout stands), whose dates
+//! stand there as text as well. Everything that others wrote is escaped.
 
 pub mod charts;
 pub mod html;

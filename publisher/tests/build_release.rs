@@ -6,7 +6,6 @@ mod press;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use lamplighter_client::format::head::{HEAD_BYTES_MAX, Head};
