@@ -41,14 +41,7 @@ pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn
         if let Ok(Judgement { verdict: Verdict::Need(need), .. }) = &judged {
             match need {
                 Need::Head => (documents.head, other_heads) = fetch_head(facts, downloader)?,
-                need => match (fetch(facts, need, &mut documents, downloader), need) {
-                    (Ok(()), _) => {}
-                    // Whoever sends a head that names a root nobody has must not keep the others' from being heard.
-                    (Err(_), Need::Root(_)) if !other_heads.is_empty() => {
-                        (documents.head, documents.release) = (other_heads.pop(), None);
-                    }
-                    (Err(error), _) => return Err(error),
-                },
+                need => fetch(facts, need, &mut documents, downloader)?,
             }
             continue;
         }
@@ -79,46 +72,37 @@ fn is_stale(judgement: &Judgement) -> bool {
 /// A document as it came.
 type Bytes = Vec<u8>;
 
-/// Fetches the head: the first that is in order, and those to try after it, the last of them first.
-///
-/// Where nothing is in order, stale heads come after it. One that names a newer root, or may be signed by the keys of one,
-/// comes before one that is in order, if its place was asked before: what is in order under the old root may be what a place
-/// still has from before the keys were replaced.
+/// Fetches the head: the first that is in order. Those that are stale, or signed by keys that a newer root may name, come
+/// after it, the last of them first.
 fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Bytes>, Vec<Bytes>), Error> {
     let name = layout::head(facts.channel);
     if downloader.sources() < 2 {
         return Ok((Some(downloader.document(&name, HEAD_BYTES_MAX)?), Vec::new()));
     }
-    let (mut doubtful, mut of_newer_root) = (Vec::new(), Vec::new());
+    let mut doubtful = Vec::new();
     let fetched = downloader.document_checked(&name, HEAD_BYTES_MAX, |bytes| {
         let documents = Documents { head: Some(bytes.clone()), ..Documents::default() };
         match trust::judge(facts, &documents) {
             Err(refusal) => Err(Some(refusal)),
-            Ok(judgement) => {
-                let needs_root = matches!(judgement.verdict, Verdict::Need(Need::Root(_)));
-                if !needs_root && !is_stale(&judgement) {
-                    return Ok(bytes);
-                }
+            Ok(judgement) if is_stale(&judgement) || matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => {
                 if !doubtful.contains(&bytes) {
-                    of_newer_root.extend(needs_root.then(|| bytes.clone()));
                     doubtful.push(bytes);
                 }
                 Err(None)
             }
+            Ok(_) => Ok(bytes),
         }
     });
-    let mut heads = match fetched {
-        Ok(head) => {
-            of_newer_root.push(head);
-            of_newer_root
+    match fetched {
+        Ok(head) => Ok((Some(head), Vec::new())),
+        Err(_) if !doubtful.is_empty() => {
+            doubtful.reverse();
+            Ok((doubtful.pop(), doubtful))
         }
-        Err(_) if !doubtful.is_empty() => doubtful,
-        Err(download::DocumentError::Refused { error: Some(refusal), .. }) => return Err(refusal.into()),
-        Err(download::DocumentError::Refused { error: None, .. }) => return Err(undecided()),
-        Err(download::DocumentError::Download(error)) => return Err(error.into()),
-    };
-    heads.reverse();
-    Ok((heads.pop(), heads))
+        Err(download::DocumentError::Refused { error: Some(refusal), .. }) => Err(refusal.into()),
+        Err(download::DocumentError::Refused { error: None, .. }) => Err(undecided()),
+        Err(download::DocumentError::Download(error)) => Err(error.into()),
+    }
 }
 
 /// Fetches anything but the head.
