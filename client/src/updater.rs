@@ -366,7 +366,7 @@ impl Updater {
         let lock = self.tree.lock(LOCK_WAIT)?;
         match lock.recover() {
             // Neither manifest can be put together from what is on disk, so the record decides and the site fills in.
-            Err(TreeError::NeedsHeal { .. }) => lock.abandon()?,
+            Err(TreeError::NeedsHeal { .. }) => self.tell_recovery(&lock.abandon()?),
             other => self.tell_recovery(&other?),
         }
         let record = self.required_record()?;

@@ -48,6 +48,8 @@ pub(super) struct Run<'a> {
     dirty: BTreeSet<Place>,
     /// Number in `kept/` for what turned up only now.
     fresh_kept: Option<u64>,
+    /// Ops whose goal cannot be had: what lies there is left alone.
+    left: BTreeSet<usize>,
     progress: &'a dyn Progress,
     report: CommitReport,
 }
@@ -60,8 +62,13 @@ impl<'a> Run<'a> {
         known: Vec<Known>,
         progress: &'a dyn Progress,
     ) -> Self {
-        let (dirty, report) = (BTreeSet::new(), CommitReport::default());
-        Self { tree, fs: tree.fs(), journal, goal, known, dirty, fresh_kept: None, progress, report }
+        let (dirty, left, report) = (BTreeSet::new(), BTreeSet::new(), CommitReport::default());
+        Self { tree, fs: tree.fs(), journal, goal, known, dirty, fresh_kept: None, left, progress, report }
+    }
+
+    /// The same run, but for the ops `left`: what lies there stays, and need not be right in the end.
+    pub(super) fn but_for(self, left: Vec<usize>) -> Self {
+        Self { left: left.into_iter().collect(), ..self }
     }
 
     /// Runs to the end: afterwards the tree is durably that side, and only the journal says otherwise.
@@ -70,6 +77,9 @@ impl<'a> Run<'a> {
             self.hold()?;
         }
         for step in steps(&self.journal.ops, self.goal) {
+            if self.left.contains(&step.op()) {
+                continue;
+            }
             match step {
                 Step::Clear(op) | Step::Remove(op) => self.remove(op, step)?,
                 Step::Make(op) => self.make(op)?,

@@ -1,9 +1,8 @@
 //! Forward or back: what recovery does, as a pure function of what lies on disk. By content only; names, sizes and times
 //! decide nothing.
 
-use crate::format::journal::{Backup, JournalOp, Thing};
-
 use super::order::Side;
+use crate::format::journal::{Area, Backup, JournalOp, Thing};
 
 /// What lies at the path of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +60,24 @@ pub(super) enum Direction {
 /// Forward if every content after is in place or staged; else back if every content before is in place or held; else
 /// neither.
 pub(super) fn decide(ops: &[JournalOp], facts: &[Facts]) -> Direction {
-    let missing = |can: fn(&JournalOp, &Facts) -> bool| -> Vec<usize> {
-        ops.iter().zip(facts).enumerate().filter(|(_, (op, facts))| !can(op, facts)).map(|(i, _)| i).collect()
-    };
-    if missing(can_go_forward).is_empty() {
+    if lacking(ops, facts, can_go_forward).is_empty() {
         return Direction::Forward;
     }
-    let back = missing(can_go_back);
+    let back = lacking(ops, facts, can_go_back);
     if back.is_empty() { Direction::Back } else { Direction::Neither(back) }
+}
+
+/// Where a tree is led as far as it goes that can be put together on neither side: the side that lacks fewer contents, of those
+/// whose record is whole; and the numbers of the ops it lacks them for. Nothing if neither record is whole.
+pub(super) fn salvage(ops: &[JournalOp], facts: &[Facts]) -> Option<(Side, Vec<usize>)> {
+    let sides = [(Side::Before, lacking(ops, facts, can_go_back)), (Side::After, lacking(ops, facts, can_go_forward))];
+    let whole = sides.into_iter().filter(|(_, lacking)| lacking.iter().all(|op| ops[*op].area == Area::Tree));
+    whole.min_by_key(|(_, lacking)| lacking.len())
+}
+
+/// Numbers of the ops that cannot go where `can` asks.
+fn lacking(ops: &[JournalOp], facts: &[Facts], can: fn(&JournalOp, &Facts) -> bool) -> Vec<usize> {
+    ops.iter().zip(facts).enumerate().filter(|(_, (op, facts))| !can(op, facts)).map(|(number, _)| number).collect()
 }
 
 /// Links and directories are made from the journal itself; of a change in mode only, content that is there stays.
@@ -151,6 +160,35 @@ mod tests {
         for (name, rows, expected) in cases {
             let (ops, facts): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
             assert_eq!(decide(&ops, &facts), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_put_together_on_neither_side_goes_where_less_is_lacking_and_the_record_is_whole() {
+        use Current as C;
+        let file_op = || op(file(b"old"), file(b"new"), Backup::Drop);
+        let record_op = || JournalOp { area: Area::Record, ..file_op() };
+        let lost = || facts(C::Other, false, false);
+        let new = || facts(C::After, false, false);
+        let both = || facts(C::Before, true, true);
+        type Case = (&'static str, Vec<(JournalOp, Facts)>, Option<(Side, Vec<usize>)>);
+        let cases: Vec<Case> = vec![
+            ("as much either way", vec![(file_op(), lost()), (file_op(), both())], Some((Side::Before, vec![0]))),
+            (
+                "less forward",
+                vec![(file_op(), lost()), (file_op(), new()), (record_op(), both())],
+                Some((Side::After, vec![0])),
+            ),
+            (
+                "less forward, with no record there",
+                vec![(file_op(), lost()), (file_op(), new()), (record_op(), facts(C::Before, false, true))],
+                Some((Side::Before, vec![0, 1])),
+            ),
+            ("no record", vec![(file_op(), both()), (record_op(), lost())], None),
+        ];
+        for (name, rows, expected) in cases {
+            let (ops, facts): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            assert_eq!(salvage(&ops, &facts), expected, "{name}");
         }
     }
 }

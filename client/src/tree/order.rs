@@ -44,6 +44,14 @@ pub(super) enum Step {
     Remove(usize),
 }
 
+impl Step {
+    /// Number of the op it belongs to.
+    pub(super) fn op(self) -> usize {
+        let (Self::Clear(op) | Self::Make(op) | Self::Place(op) | Self::Remove(op)) = self;
+        op
+    }
+}
+
 /// The steps that lead a tree to `goal`. Each may find itself done already.
 pub(super) fn steps(ops: &[JournalOp], goal: Side) -> Vec<Step> {
     let clear = cleared_first(ops, goal);

@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::apply::{self, Known, Run};
-use super::decide::{Current, Direction, Facts, decide};
+use super::decide::{Current, Direction, Facts, decide, salvage};
 use super::error::TreeError;
 use super::fs::{self, Place};
 use super::order::Side;
 use super::scan::{self, Depth, Finding, Observed};
 use super::transaction::CommitReport;
-use super::{Tree, TreeLock, layout};
+use super::{Tree, TreeLock, layout, previous};
 use crate::format::journal::{JOURNAL_BYTES_MAX, Journal, JournalError, JournalOp, Thing};
 use crate::format::manifest::Manifest;
 use crate::progress::{Cancel, Progress, Silent};
@@ -82,17 +82,38 @@ impl TreeLock {
         }
     }
 
-    /// Puts away the journal of a transaction that cannot be recovered, so that the tree can be healed. What the user had
-    /// in the way stays in `kept/`, staged and held contents stay until the next commit.
+    /// Gives up a transaction that cannot be recovered, so that the tree can be healed: leads it as far as it goes to the side
+    /// that lacks less, then puts the journal away. What the update brought and that side does not list is gone then, so
+    /// nobody takes it for the user's; what cannot be had stays as it is. What the user had in the way stays in `kept/`.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn abandon(&self) -> Result<(), TreeError> {
-        if self.is_in_transaction()? {
-            self.fs().rename(&layout::journal(), &layout::journal_abandoned(), fs::Existing::Replace)?;
-            self.fs().sync_dir(&Place::state_root())?;
+    /// What the system says; the journal is still there then, and the next call goes on.
+    pub fn abandon(&self) -> Result<Recovery, TreeError> {
+        if !self.is_in_transaction()? {
+            return Ok(Recovery::Nothing);
         }
-        Ok(())
+        let led = self.lead_as_far_as_it_goes()?;
+        // As in [`apply::finish`]: both names may lead to one file, and between those renaming does nothing.
+        fs::remove_all(self.fs(), &layout::journal_abandoned())?;
+        self.fs().rename(&layout::journal(), &layout::journal_abandoned(), fs::Existing::Replace)?;
+        self.fs().sync_dir(&Place::state_root())?;
+        Ok(led)
+    }
+
+    fn lead_as_far_as_it_goes(&self) -> Result<Recovery, TreeError> {
+        let journal = fs::read_small(self.fs(), &layout::journal(), JOURNAL_BYTES_MAX)?;
+        // One that was never written whole says nothing of what was done.
+        let Some(journal) = journal.and_then(|bytes| Journal::parse(&bytes).ok()) else { return Ok(Recovery::Nothing) };
+        let known = classify(self, &journal)?;
+        let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
+        let Some((side, left)) = salvage(&journal.ops, &facts) else { return Ok(Recovery::Nothing) };
+        let mut report = Run::new(self, &journal, side, known, &Silent).but_for(left).run()?;
+        if side == Side::Before {
+            return Ok(Recovery::RolledBack(report));
+        }
+        apply::keep_late_edits(self, &journal, &[], &mut report)?;
+        previous::keep(self, &journal)?;
+        Ok(Recovery::RolledForward(report))
     }
 
     /// Fails unless every file of the installed manifest is as it lists it.
