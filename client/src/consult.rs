@@ -1,5 +1,6 @@
 //! Asks a site: fetches what [`crate::trust`] wants to see until its verdict is final. Needs no tree.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::download::{self, Downloader, RetryPolicy};
@@ -25,7 +26,8 @@ use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, 
 pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn Progress) -> Result<Judgement, Error> {
     progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
     let mut documents = Documents::default();
-    let mut other_heads = Vec::new();
+    let mut source = 0;
+    let mut other_heads = OtherHeads::default();
     let mut kept: Option<Result<Judgement, Refusal>> = None;
     let mut chances = if downloader.sources() < 2 { 1 } else { 0 };
     loop {
@@ -40,7 +42,17 @@ pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn
         }
         if let Ok(Judgement { verdict: Verdict::Need(need), .. }) = &judged {
             match need {
-                Need::Head => (documents.head, other_heads) = fetch_head(facts, downloader)?,
+                Need::Head => {
+                    let (head, others) = fetch_head(facts, downloader)?;
+                    (documents.head, source, other_heads) = (Some(head.bytes), head.source, others);
+                }
+                Need::Root(version) if other_heads.sound.is_some() => {
+                    if !fetch_root_from(source, facts, *version, &mut documents, downloader)?
+                        && let Some(next) = other_heads.pop()
+                    {
+                        (documents.head, documents.release, source) = (Some(next.bytes), None, next.source);
+                    }
+                }
                 need => fetch(facts, need, &mut documents, downloader)?,
             }
             continue;
@@ -52,8 +64,8 @@ pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn
             kept = Some(judged);
         }
         match (is_final, other_heads.pop(), kept.take()) {
-            (false, Some(head), before) => {
-                (documents.head, documents.release, kept) = (Some(head), None, before);
+            (false, Some(next), before) => {
+                (documents.head, documents.release, source, kept) = (Some(next.bytes), None, next.source, before);
             }
             (_, _, Some(judged)) => {
                 let judgement = judged?;
@@ -69,40 +81,88 @@ fn is_stale(judgement: &Judgement) -> bool {
     matches!(judgement.verdict, Verdict::Idle(Idle::Stale { .. } | Idle::RootExpired { .. }))
 }
 
-/// A document as it came.
-type Bytes = Vec<u8>;
+/// A head as it came, and the number of the source it came from.
+struct OfferedHead {
+    bytes: Vec<u8>,
+    source: usize,
+}
 
-/// Fetches the head: the first that is in order. Those that are stale, or signed by keys that a newer root may name, come
-/// after it, the last of them first.
-fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(Option<Bytes>, Vec<Bytes>), Error> {
+/// Heads to try after the first.
+#[derive(Default)]
+struct OtherHeads {
+    /// Those that must prove themselves, the last to try first.
+    doubtful: Vec<OfferedHead>,
+    /// Tried after them: it is in order as far as the roots at hand tell.
+    sound: Option<OfferedHead>,
+}
+
+impl OtherHeads {
+    fn pop(&mut self) -> Option<OfferedHead> {
+        self.doubtful.pop().or_else(|| self.sound.take())
+    }
+}
+
+/// Fetches the head to try first, and those after it.
+///
+/// Where nothing is in order, stale heads come after it. One that names a newer root, or may be signed by the keys of one,
+/// comes before one that is in order, if its source was asked before: what is in order under the old root may be what a source
+/// still has from before the keys were replaced.
+fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(OfferedHead, OtherHeads), Error> {
     let name = layout::head(facts.channel);
     if downloader.sources() < 2 {
-        return Ok((Some(downloader.document(&name, HEAD_BYTES_MAX)?), Vec::new()));
+        let bytes = downloader.document(&name, HEAD_BYTES_MAX)?;
+        return Ok((OfferedHead { bytes, source: 0 }, OtherHeads::default()));
     }
-    let mut doubtful = Vec::new();
-    let fetched = downloader.document_checked(&name, HEAD_BYTES_MAX, |bytes| {
+    let (mut of_newer_root, mut stale) = (Vec::<OfferedHead>::new(), Vec::<OfferedHead>::new());
+    let fetched = downloader.document_checked_by_source(&name, HEAD_BYTES_MAX, |source, bytes| {
         let documents = Documents { head: Some(bytes.clone()), ..Documents::default() };
+        let offered = OfferedHead { bytes, source };
         match trust::judge(facts, &documents) {
-            Err(refusal) => Err(Some(refusal)),
-            Ok(judgement) if is_stale(&judgement) || matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => {
-                if !doubtful.contains(&bytes) {
-                    doubtful.push(bytes);
-                }
-                Err(None)
-            }
-            Ok(_) => Ok(bytes),
+            Err(refusal) => return Err(Some(refusal)),
+            Ok(judgement) if matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => of_newer_root.push(offered),
+            Ok(judgement) if is_stale(&judgement) => stale.push(offered),
+            Ok(_) => return Ok(offered),
         }
+        Err(None)
     });
-    match fetched {
-        Ok(head) => Ok((Some(head), Vec::new())),
-        Err(_) if !doubtful.is_empty() => {
-            doubtful.reverse();
-            Ok((doubtful.pop(), doubtful))
+    let (mut doubtful, sound) = match fetched {
+        Ok(head) => (of_newer_root, Some(head)),
+        Err(_) if !of_newer_root.is_empty() || !stale.is_empty() => {
+            of_newer_root.append(&mut stale);
+            (of_newer_root, None)
         }
-        Err(download::DocumentError::Refused { error: Some(refusal), .. }) => Err(refusal.into()),
-        Err(download::DocumentError::Refused { error: None, .. }) => Err(undecided()),
-        Err(download::DocumentError::Download(error)) => Err(error.into()),
+        Err(download::DocumentError::Refused { error: Some(refusal), .. }) => return Err(refusal.into()),
+        Err(download::DocumentError::Refused { error: None, .. }) => return Err(undecided()),
+        Err(download::DocumentError::Download(error)) => return Err(error.into()),
+    };
+    // A source whose head was not taken is asked twice.
+    let mut seen = HashSet::new();
+    doubtful.retain(|head| seen.insert(head.bytes.clone()));
+    doubtful.reverse();
+    let mut heads = OtherHeads { doubtful, sound };
+    let first = heads.pop().ok_or_else(undecided)?;
+    Ok((first, heads))
+}
+
+/// Fetches a root from the source of the head that names it, while another head is in order: whoever offers a head of a root that
+/// nobody has costs one request. False if the root is not to be had there.
+fn fetch_root_from(
+    source: usize,
+    facts: &Facts<'_>,
+    version: u64,
+    documents: &mut Documents,
+    downloader: &Downloader,
+) -> Result<bool, Error> {
+    let Some(root) = downloader.document_from(source, &layout::root(version), ROOT_BYTES_MAX)? else {
+        return Ok(false);
+    };
+    let mut with = Documents { head: None, ..documents.clone() };
+    with.roots.push(root.clone());
+    if trust::judge(facts, &with).is_err() {
+        return Ok(false);
     }
+    documents.roots.push(root);
+    Ok(true)
 }
 
 /// Fetches anything but the head.

@@ -104,9 +104,35 @@ impl Downloader {
         &self,
         name: &str,
         cap_bytes: u64,
-        accept: impl FnMut(Vec<u8>) -> Result<T, E>,
+        mut accept: impl FnMut(Vec<u8>) -> Result<T, E>,
+    ) -> Result<T, DocumentError<E>> {
+        document::fetch(&self.shared, name, cap_bytes, |_, bytes| accept(bytes))
+    }
+
+    /// The same, where `accept` is told the number of the source, too: [`Self::document_from`] takes it.
+    ///
+    /// # Errors
+    /// As [`Self::document_checked`].
+    pub(crate) fn document_checked_by_source<T, E>(
+        &self,
+        name: &str,
+        cap_bytes: u64,
+        accept: impl FnMut(usize, Vec<u8>) -> Result<T, E>,
     ) -> Result<T, DocumentError<E>> {
         document::fetch(&self.shared, name, cap_bytes, accept)
+    }
+
+    /// Asks one source for a document, once; nothing if it does not deliver it.
+    ///
+    /// # Errors
+    /// It was cancelled, or too much was fetched.
+    pub(crate) fn document_from(
+        &self,
+        source: usize,
+        name: &str,
+        cap_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, DownloadError> {
+        document::fetch_from(&self.shared, source, name, cap_bytes)
     }
 
     /// Fetches the whole file `name` of known length and digest into memory.

@@ -161,6 +161,42 @@ fn an_older_head_never_replaces_a_newer_one() {
     assert!(matches!(update_keeping(&world, "two", None).0, Ok(Outcome::Idle(Idle::UpToDate))));
 }
 
+/// Publishes a second root with the keys of the first.
+fn rotate_root(world: &World) {
+    let (site, keys, file) = (text(&world.site()), text(&world.path("keys")), text(&world.path("2.root")));
+    world.publisher(&["root", "propose", "--site", &site, "--out", &file]);
+    world.publisher(&["root", "sign", &file, "--site", &site, "--keys", &keys]);
+    world.publisher(&["root", "publish", &file, "--site", &site]);
+}
+
+#[test]
+fn a_place_from_before_the_root_was_replaced_does_not_hide_what_another_has() {
+    let world = two_clients();
+    copy(&world.site(), &world.path("old"));
+    rotate_root(&world);
+    world.release(3, &[("app", b"three")]);
+    world::set_site(&world.path("one"), &text(&world.path("old")));
+    assert_eq!(done(update_from(&world, "one", &text(&world.site()))).build, 3);
+    // Nor does it lead back from there.
+    assert!(matches!(world.update("one"), Err(_) | Ok(Outcome::Idle(_))));
+    assert_eq!(world.contents("one"), contents(&world.path("input-3")));
+}
+
+#[test]
+fn a_head_of_a_root_that_nobody_has_keeps_no_other_from_being_heard() {
+    let (world, other) = (two_clients(), two_clients());
+    rotate_root(&other);
+    other.release(3, &[("app", b"of others")]);
+    let root = other.site().join("root/2.root");
+    assert_eq!(done(update_from(&world, "one", &text(&other.site()))).build, 2, "a root of others");
+    fs::remove_file(&root).expect("removed");
+    fs::create_dir(&root).expect("made");
+    assert_eq!(done(update_from(&world, "two", &text(&other.site()))).build, 2, "a root that cannot be read");
+    for tree in ["one", "two"] {
+        assert_eq!(world.contents(tree), contents(&world.path("input-2")));
+    }
+}
+
 #[test]
 fn a_stick_works_where_the_site_is_out_of_reach() {
     let world = two_clients();

@@ -42,12 +42,9 @@ pub(super) fn fetch<T, E>(
     shared: &Arc<Shared>,
     name: &str,
     cap_bytes: u64,
-    mut accept: impl FnMut(Vec<u8>) -> Result<T, E>,
+    mut accept: impl FnMut(usize, Vec<u8>) -> Result<T, E>,
 ) -> Result<T, DocumentError<E>> {
-    let mirrors = shared.mirrors.len();
-    let attempts = Attempts::document(mirrors, &shared.policy);
-    let budgets = vec![shared.policy.document_time_max; mirrors];
-    let mut errand = Errand { shared, name, cap_bytes, attempts, budgets };
+    let mut errand = Errand::new(shared, name, cap_bytes);
     let mut refusal = None;
     let mut too_long = None;
     loop {
@@ -60,7 +57,7 @@ pub(super) fn fetch<T, E>(
         let fetched = errand.once(mirror);
         errand.budgets[mirror] = errand.budgets[mirror].saturating_sub(began.elapsed());
         match fetched {
-            Ok(bytes) => match accept(bytes) {
+            Ok(bytes) => match accept(mirror, bytes) {
                 Ok(accepted) => {
                     shared.mirrors[mirror].worked(&mut slot);
                     return Ok(accepted);
@@ -82,6 +79,30 @@ pub(super) fn fetch<T, E>(
     }
 }
 
+/// One request to one mirror, which had better have it; nothing if it does not deliver.
+pub(super) fn fetch_from(
+    shared: &Arc<Shared>,
+    mirror: usize,
+    name: &str,
+    cap_bytes: u64,
+) -> Result<Option<Vec<u8>>, DownloadError> {
+    let mut errand = Errand::new(shared, name, cap_bytes);
+    let slot = shared.mirrors[mirror].at_once(&shared.policy);
+    match errand.once(mirror) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Failure::Over(DownloadError::TooLong { .. })) => Ok(None),
+        Err(Failure::Over(error)) => Err(error),
+        Err(Failure::Source(error)) => {
+            errand.failed(mirror, slot, error);
+            Ok(None)
+        }
+        Err(Failure::Late) => {
+            errand.late(mirror, slot);
+            Ok(None)
+        }
+    }
+}
+
 enum Failure {
     Source(SourceError),
     /// The mirror's time is up.
@@ -89,7 +110,13 @@ enum Failure {
     Over(DownloadError),
 }
 
-impl Errand<'_> {
+impl<'a> Errand<'a> {
+    fn new(shared: &'a Arc<Shared>, name: &'a str, cap_bytes: u64) -> Self {
+        let mirrors = shared.mirrors.len();
+        let attempts = Attempts::document(mirrors, &shared.policy);
+        Self { shared, name, cap_bytes, attempts, budgets: vec![shared.policy.document_time_max; mirrors] }
+    }
+
     /// Waits for the next mirror that can be asked within its time. The first request to each does not wait: whatever
     /// failed before, somebody wants to know now.
     fn next_mirror(&mut self) -> Result<Option<(usize, Slot)>, DownloadError> {
