@@ -15,8 +15,9 @@ demo:
 ## languages, the guides and recipes, then the end-to-end run on real releases over nginx.
 test: setup-test unit oracle verify-by-hand embed guides recipes e2e
 
+## The tests of the crates, optimised; `cargo test --workspace` runs the same for debugging, one program after the other.
 unit:
-	$(CARGO) test --workspace --locked
+	$(PYTHON) scripts/unit.py
 
 ## The recipes of docs/verifying.md over a site made for it: stock minisign, openssl, b3sum and Python's zlib.
 verify-by-hand: setup-test
@@ -52,7 +53,7 @@ SEEDS ?= 1000
 FROM ?= 0
 simulate:
 	LAMPLIGHTER_SEEDS=$(SEEDS) LAMPLIGHTER_SEEDS_FROM=$(FROM) $(if $(SEED),LAMPLIGHTER_SEED=$(SEED)) \
-		$(CARGO) test --release -p lamplighter-publisher --locked --test fleet -- --nocapture
+		$(CARGO) test --release --workspace --locked --test fleet -- --nocapture
 
 ## Breaks the code on purpose, in a copy, and demands that a named test notices each: an hour or two. `MUTANTS="3 prune-order"`:
 ## these (scripts/mutants.toml).
@@ -123,11 +124,11 @@ lint: setup-lint
 	$(PYTHON) scripts/tidy.py
 	$(PYTHON) scripts/mutants.py --check
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings
-	$(CARGO) clippy -p lamplighter-client --no-default-features --features http --lib --tests --locked -- -D warnings
-	$(CARGO) clippy -p lamplighter-client --features window --bins --examples --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --release -p lamplighter-client --no-default-features --lib --tests --locked -- -D warnings
+	$(CARGO) clippy --release -p lamplighter-client --no-default-features --features http --lib --tests --locked -- -D warnings
+	$(CARGO) clippy --release -p lamplighter-client --features window --bins --examples --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --locked
 	$(CARGO) deny --log-level error --locked check --hide-inclusion-graph licenses bans sources
 
 ## The client's tests for Windows, and the flows of launcher, patcher and single binary there, under wine: half an hour.
@@ -146,10 +147,11 @@ test-aarch64: setup-aarch64
 dist: setup-dist setup-windows
 	$(PYTHON) scripts/dist.py $(if $(KEYS),--keys $(KEYS)) $(PLATFORMS)
 
-## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: an hour or two. `SHORT=1`: one pair, minutes;
-## `RECORD=1` keeps the result under docs/figures/. A tool that cannot be had is named in the result; in CI it is a failure.
+## Beside bsdiff, xdelta3, zstd, HDiffPatch and Zucchini on all real pairs: an hour or two. `SHORT=1`: one pair beside those that
+## Debian packages, minutes; `RECORD=1` keeps the result under docs/figures/. A tool that cannot be had is named in the result; in
+## CI it is a failure.
 bench: release
-	@scripts/setup-debian.sh bench || [ "$(CI)" != true ]
+	@scripts/setup-debian.sh $(if $(SHORT),compare,bench) || [ "$(CI)" != true ]
 	$(CARGO) build --release --workspace --example pack_size --locked
 	$(PYTHON) scripts/bench.py $(if $(SHORT),--short) $(if $(RECORD),--record)
 
@@ -180,8 +182,9 @@ transforms:
 
 .PHONY: release setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 
+# The example brings in what only tests depend on: with other features the publisher would be compiled a second time.
 release:
-	$(CARGO) build --release --workspace --bins --locked
+	$(CARGO) build --release --workspace --bins --example histories --locked
 
 setup: setup-test setup-lint setup-compare setup-bench setup-edges setup-store setup-configs setup-page setup-embed setup-screens setup-windows setup-aarch64 setup-dist
 

@@ -282,8 +282,9 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path, help="leave sites and trees in this new directory")
     arguments = parser.parse_args()
     wanted = arguments.consumers or [name for name in CONSUMERS if name != "c-windows"]
-    lab.run(CARGO, "build", "--workspace", "--lib", "--bins", "--example", "launcher", "--locked")
-    built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target")).resolve() / "debug"
+    # As `make unit` builds it, so that nothing is compiled a second time.
+    lab.run(CARGO, "build", "--release", "--workspace", "--lib", "--bins", "--example", "launcher", "--locked")
+    built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target")).resolve() / "release"
     scratch = pathlib.Path(arguments.keep or tempfile.mkdtemp(prefix="lamplighter-embed-")).resolve()
     scratch.mkdir(exist_ok=True)
     checks = Checks()

@@ -49,9 +49,9 @@ def python_tuf():
 def storyteller():
     """The program that tells the histories."""
     # As `make unit` builds it, so that nothing is compiled a second time.
-    build = [CARGO, "build", "--quiet", "--locked", "--workspace", "--example", "histories"]
+    build = [CARGO, "build", "--quiet", "--release", "--locked", "--workspace", "--example", "histories"]
     subprocess.run(build, cwd=REPOSITORY, check=True)
-    return TARGET / "debug" / "examples" / "histories"
+    return TARGET / "release" / "examples" / "histories"
 
 
 def compare(job):

@@ -85,11 +85,11 @@ class Peer:
     directories: bool = False  # works on two directories, so that it sees renames
 
 
-def provide():
-    """Gets every peer. Returns those that are there, and name → reason of those that are not."""
+def provide(packaged_only=False):
+    """Gets every peer, or those Debian packages. Returns those that are there, and name → reason of those that are not."""
     PLACE.mkdir(parents=True, exist_ok=True)
     found, missing = [], {}
-    for names, make in MAKERS:
+    for names, make in PACKAGED if packaged_only else PACKAGED + BUILT:
         try:
             found += make()
         except (PeerError, lab.LabError) as error:
@@ -282,12 +282,14 @@ def make_zstd():
     ]
 
 
-MAKERS = (
+PACKAGED = (
+    (("bsdiff",), make_bsdiff),
+    (("zstd-19",), make_zstd),
+    (("xdelta3",), make_xdelta3),
+)
+BUILT = (
     (("hdiffz", "hdiffz-dirs"), make_hdiffpatch),
     (("zucchini+xz",), make_zucchini),
     (("bsdiff-crate+xz",), make_bsdiff_crate),
     (("qbsdiff",), make_qbsdiff),
-    (("bsdiff",), make_bsdiff),
-    (("zstd-19",), make_zstd),
-    (("xdelta3",), make_xdelta3),
 )

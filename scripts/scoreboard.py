@@ -31,7 +31,7 @@ TESTS = [
 # What is run: a command, whether it needs root, and the figures it leaves.
 RUNS = [
     # Of the whole workspace, as `make test` builds it.
-    (["cargo", "test", "--workspace", "--locked", *(f"--test={name}" for name in TESTS)], False),
+    (["cargo", "test", "--release", "--workspace", "--locked", *(f"--test={name}" for name in TESTS)], False),
     (["python3", "scripts/oracle.py", "1000"], False),
     (["python3", "scripts/faults.py"], True),
 ]

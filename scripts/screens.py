@@ -20,7 +20,7 @@ import time
 
 from lab import REPOSITORY, LabError, find_tool, run
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
 APP = "org.lamplighter.screens"
 PLATFORM = "linux-x86_64"
 WAIT_S = 60
@@ -34,8 +34,9 @@ NOTES = {
 
 def build():
     cargo = os.environ.get("CARGO", "cargo")
-    common = [cargo, "build", "--quiet", "--locked"]
-    run(*common, "-p", "lamplighter-publisher", "--bins")
+    common = [cargo, "build", "--quiet", "--release", "--locked"]
+    # With the features of `make unit`, so that nothing is compiled a second time.
+    run(*common, "--workspace", "--bins", "--example", "histories")
     run(*common, "-p", "lamplighter-client", "--features", "window", "--bins", "--example", "window_launcher")
 
 

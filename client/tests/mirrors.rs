@@ -269,8 +269,8 @@ fn many_threads_share_connections() {
 fn many_threads_are_no_louder_than_one_to_a_host_in_trouble() {
     let server = Hostile::files(&[]);
     server.always("*", Fault::Status(500));
-    // A real clock: waits must keep the threads apart.
-    let policy = RetryPolicy { pause_first: Duration::from_millis(20), ..RetryPolicy::default() };
+    // A real clock: waits must keep the threads apart, and are long beside the time by which a busy machine is late.
+    let policy = RetryPolicy { pause_first: Duration::from_millis(100), ..RetryPolicy::default() };
     let source = source::open(&server.url(), &quick_options()).unwrap();
     let downloader = Downloader::new(vec![source], policy, Cancel::default(), Arc::new(Silent));
     assert_eq!(in_parallel(&downloader, &two_hundred_files()), [Err("status"); 4]);

@@ -1,5 +1,7 @@
 //! A program that is one file becomes its next build, by itself: the example `single_binary` of the client, for real.
 
+#[path = "support/cargo.rs"]
+mod cargo;
 #[path = "support/fresh.rs"]
 mod fresh;
 #[path = "support/world.rs"]
@@ -24,17 +26,8 @@ const QUICKLY: &[&str] = &["--effort", "1", "--no-proof"];
 fn example() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let args = ["build", "--locked", "--workspace", "--example", "single_binary", "--message-format", "json"];
-        let mut build = Command::new(cargo);
-        build.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
-        // What cargo tells a test of its own package would make build scripts run again.
-        let told =
-            |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
-            build.env_remove(name);
-        }
-        let built = build.output().expect("cargo runs");
+        let built = cargo::build(&["--example", "single_binary", "--message-format", "json"]).output();
+        let built = built.expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let lines = String::from_utf8(built.stdout).expect("text");
         let artifact = |line: &str| {

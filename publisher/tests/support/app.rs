@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "cargo.rs"]
+mod cargo;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +18,7 @@ use super::world::{PLATFORM, World, done, text, write};
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "-p", "lamplighter-client", "--bins"])
-            .status();
+        let built = cargo::build(&["--quiet", "--bins", "--example", "histories"]).status();
         assert!(built.expect("cargo runs").success());
     });
     Path::new(env!("CARGO_BIN_EXE_publisher")).with_file_name(name)
