@@ -132,8 +132,8 @@ fn no_flush_is_without_a_reason() {
     }
 }
 
-/// Changes after which nothing of the old tree is listed that a user might write over, or everything of it was the user's, show
-/// nothing here.
+/// The small changes of which a cut may lose one content while another was written over; the rest change too little at once for
+/// that, or have the user's own files in the way.
 const OVERWRITTEN: [&str; 4] = [
     "replace, add, remove",
     "three replaced",
