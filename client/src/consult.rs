@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::notes::{self, NOTES_BYTES_MAX, NotesError, NotesSection};
 use crate::progress::{Cancel, Event, Phase, Progress};
 use crate::source::{HttpOptions, Source, SourceError, Unreachable};
-use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, TrustState, Verdict};
+use crate::trust::{self, Documents, Facts, Idle, Judge, Judgement, Need, Pin, Refusal, TrustState, Verdict};
 
 /// Fetches documents until the verdict on `facts` is final.
 ///
@@ -25,13 +25,14 @@ use crate::trust::{self, Documents, Facts, Idle, Judgement, Need, Pin, Refusal, 
 /// The site cannot be reached or is not to be trusted.
 pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn Progress) -> Result<Judgement, Error> {
     progress.event(Event::Started { phase: Phase::Check, total_bytes: 0 });
+    let judge = &Judge::new(facts)?;
     let mut documents = Documents::default();
     let mut source = 0;
     let mut other_heads = OtherHeads::default();
     let mut kept: Option<Result<Judgement, Refusal>> = None;
     let mut chances = if downloader.sources() < 2 { 1 } else { 0 };
     loop {
-        let judged = trust::judge(facts, &documents);
+        let judged = judge.judge(&documents);
         if let Err(refusal) = &judged
             && chances > 0
             && !matches!(refusal, Refusal::TooOld { .. } | Refusal::BelowMinimum { .. })
@@ -43,17 +44,17 @@ pub(crate) fn consult(facts: &Facts<'_>, downloader: &Downloader, progress: &dyn
         if let Ok(Judgement { verdict: Verdict::Need(need), .. }) = &judged {
             match need {
                 Need::Head => {
-                    let (head, others) = fetch_head(facts, downloader)?;
+                    let (head, others) = fetch_head(judge, downloader)?;
                     (documents.head, source, other_heads) = (Some(head.bytes), head.source, others);
                 }
                 Need::Root(version) if other_heads.sound.is_some() => {
-                    if !fetch_root_from(source, facts, *version, &mut documents, downloader)?
+                    if !fetch_root_from(source, judge, *version, &mut documents, downloader)?
                         && let Some(next) = other_heads.pop()
                     {
                         (documents.head, documents.release, source) = (Some(next.bytes), None, next.source);
                     }
                 }
-                need => fetch(facts, need, &mut documents, downloader)?,
+                need => fetch(judge, need, &mut documents, downloader)?,
             }
             continue;
         }
@@ -107,8 +108,8 @@ impl OtherHeads {
 /// Where nothing is in order, stale heads come after it. One that names a newer root, or may be signed by the keys of one,
 /// comes before one that is in order, if its source was asked before: what is in order under the old root may be what a source
 /// still has from before the keys were replaced.
-fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(OfferedHead, OtherHeads), Error> {
-    let name = layout::head(facts.channel);
+fn fetch_head(judge: &Judge<'_>, downloader: &Downloader) -> Result<(OfferedHead, OtherHeads), Error> {
+    let name = layout::head(judge.facts().channel);
     if downloader.sources() < 2 {
         let bytes = downloader.document(&name, HEAD_BYTES_MAX)?;
         return Ok((OfferedHead { bytes, source: 0 }, OtherHeads::default()));
@@ -117,7 +118,7 @@ fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(OfferedHead
     let fetched = downloader.document_checked_by_source(&name, HEAD_BYTES_MAX, |source, bytes| {
         let documents = Documents { head: Some(bytes.clone()), ..Documents::default() };
         let offered = OfferedHead { bytes, source };
-        match trust::judge(facts, &documents) {
+        match judge.judge(&documents) {
             Err(refusal) => return Err(Some(refusal)),
             Ok(judgement) if matches!(judgement.verdict, Verdict::Need(Need::Root(_))) => of_newer_root.push(offered),
             Ok(judgement) if is_stale(&judgement) => stale.push(offered),
@@ -148,7 +149,7 @@ fn fetch_head(facts: &Facts<'_>, downloader: &Downloader) -> Result<(OfferedHead
 /// nobody has costs one request. False if the root is not to be had there.
 fn fetch_root_from(
     source: usize,
-    facts: &Facts<'_>,
+    judge: &Judge<'_>,
     version: u64,
     documents: &mut Documents,
     downloader: &Downloader,
@@ -158,7 +159,7 @@ fn fetch_root_from(
     };
     let mut with = Documents { head: None, ..documents.clone() };
     with.roots.push(root.clone());
-    if trust::judge(facts, &with).is_err() {
+    if judge.judge(&with).is_err() {
         return Ok(false);
     }
     documents.roots.push(root);
@@ -166,7 +167,7 @@ fn fetch_root_from(
 }
 
 /// Fetches anything but the head.
-fn fetch(facts: &Facts<'_>, need: &Need, documents: &mut Documents, downloader: &Downloader) -> Result<(), Error> {
+fn fetch(judge: &Judge<'_>, need: &Need, documents: &mut Documents, downloader: &Downloader) -> Result<(), Error> {
     match need {
         Need::Head => {}
         Need::Root(version) => {
@@ -174,7 +175,7 @@ fn fetch(facts: &Facts<'_>, need: &Need, documents: &mut Documents, downloader: 
                 let mut with = documents.clone();
                 with.roots.push(bytes.clone());
                 // What is wrong with the head is another matter.
-                trust::judge(facts, &Documents { head: None, ..with }).map(|_| bytes)
+                judge.judge(&Documents { head: None, ..with }).map(|_| bytes)
             };
             match downloader.document_checked(&layout::root(*version), ROOT_BYTES_MAX, follows) {
                 Ok(bytes) => documents.roots.push(bytes),
@@ -184,7 +185,7 @@ fn fetch(facts: &Facts<'_>, need: &Need, documents: &mut Documents, downloader: 
             }
         }
         Need::Release { build, file } => {
-            let name = layout::release(*build, &facts.pin.platform);
+            let name = layout::release(*build, &judge.facts().pin.platform);
             documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
         }
     }

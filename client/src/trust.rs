@@ -240,7 +240,41 @@ pub struct Facts<'a> {
 /// # Errors
 /// A [`Refusal`] for whatever breaks the chain; nothing is to be persisted then.
 pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refusal> {
-    let chain = Chain::verify(facts, documents)?;
+    Judge::new(facts)?.judge(documents)
+}
+
+/// Judges several times in one run, with the pinned and the remembered roots verified once: where keys were replaced often, their
+/// signatures are most of the work.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    facts: &'a Facts<'a>,
+    known: Chain,
+}
+
+impl<'a> Judge<'a> {
+    /// Verifies the roots that `facts` pins, and those it remembers as far as they verify.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the pinned root.
+    pub fn new(facts: &'a Facts<'a>) -> Result<Self, Refusal> {
+        Ok(Self { facts, known: Chain::verify(facts)? })
+    }
+
+    /// What it judges by.
+    pub fn facts(&self) -> &'a Facts<'a> {
+        self.facts
+    }
+
+    /// As the function [`judge`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn judge(&self, documents: &Documents) -> Result<Judgement, Refusal> {
+        judge_by(&self.known.clone().with(self.facts, documents)?, self.facts, documents)
+    }
+}
+
+fn judge_by(chain: &Chain, facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refusal> {
     let remembered = facts.state.channels.get(facts.channel);
     let known = remembered.filter(|k| !chain.rotated_since(k.root_version, |r| r.channel_role(facts.channel)));
     let seen = remembered.filter(|k| !chain.rotated_since(k.root_version, |r| r.release.clone()));
@@ -314,7 +348,7 @@ pub fn judge(facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refu
 /// # Errors
 /// A [`Refusal`] of the pinned root.
 pub fn newest_root(facts: &Facts<'_>) -> Result<Root, Refusal> {
-    Ok(Chain::verify(facts, &Documents::default())?.newest().clone())
+    Ok(Chain::verify(facts)?.newest().clone())
 }
 
 /// Verifies the signed release recorded in a tree: a release role of any root of the verified chain stands behind it, since
@@ -323,7 +357,7 @@ pub fn newest_root(facts: &Facts<'_>) -> Result<Root, Refusal> {
 /// # Errors
 /// A [`Refusal`] for a release no known root stands behind, or one of another app or platform.
 pub fn judge_record(facts: &Facts<'_>, bytes: &[u8]) -> Result<VerifiedRelease, Refusal> {
-    let chain = Chain::verify(facts, &Documents::default())?;
+    let chain = Chain::verify(facts)?;
     let mut judged = chain.all.iter().rev().map(|root| signed_release(root, bytes));
     let newest = judged.next().unwrap_or(Err(Refusal::RootChain));
     let release = newest.or_else(|refusal| judged.find_map(Result::ok).ok_or(refusal))?;

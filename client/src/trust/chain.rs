@@ -17,6 +17,7 @@ pub fn pinned_root(bytes: &[u8]) -> Result<Root, Refusal> {
 }
 
 /// The verified chain of roots.
+#[derive(Debug, Clone)]
 pub(super) struct Chain {
     /// From the pinned root to the newest.
     pub(super) all: Vec<Root>,
@@ -25,7 +26,8 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn verify(facts: &Facts<'_>, documents: &Documents) -> Result<Self, Refusal> {
+    /// From the pinned root as far as the remembered ones verify.
+    pub(super) fn verify(facts: &Facts<'_>) -> Result<Self, Refusal> {
         let root = pinned_root(&facts.pin.root)?;
         matching("root", "app", &facts.pin.app, &root.app)?;
         let mut chain = Self { all: vec![root], bytes: Vec::new() };
@@ -35,8 +37,13 @@ impl Chain {
                 break;
             }
         }
-        documents.roots.iter().try_for_each(|bytes| chain.step(facts, bytes))?;
         Ok(chain)
+    }
+
+    /// The chain with the roots of `documents` after it.
+    pub(super) fn with(mut self, facts: &Facts<'_>, documents: &Documents) -> Result<Self, Refusal> {
+        documents.roots.iter().try_for_each(|bytes| self.step(facts, bytes))?;
+        Ok(self)
     }
 
     /// The root that judges now.
@@ -50,7 +57,10 @@ impl Chain {
         }
         let (document, next) = parse_root(bytes)?;
         root_signed(self.newest(), &document, next.version)?;
-        root_signed(&next, &document, next.version)?;
+        // The same keys with the same threshold would say the same again.
+        if next.root != self.newest().root {
+            root_signed(&next, &document, next.version)?;
+        }
         let expected = self.newest().version + 1;
         if next.version != expected {
             return Err(Refusal::RootVersion { expected, found: next.version });
