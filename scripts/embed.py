@@ -28,7 +28,6 @@ import lab
 APP, CHANNEL = "org.example.embedded", "stable"
 EXAMPLES = lab.REPOSITORY / "client" / "examples"
 INCLUDE = lab.REPOSITORY / "client" / "embed" / "include"
-CARGO = os.environ.get("CARGO", "cargo")
 WINDOWS_TARGET = "x86_64-pc-windows-gnu"
 # Statuses of the library, which the launchers end with.
 OK, NETWORK, NOT_TRUSTED, CANCELLED = 0, 4, 5, 11
@@ -282,9 +281,7 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path, help="leave sites and trees in this new directory")
     arguments = parser.parse_args()
     wanted = arguments.consumers or [name for name in CONSUMERS if name != "c-windows"]
-    # As `make unit` builds it, so that nothing is compiled a second time.
-    lab.run(CARGO, "build", "--release", "--workspace", "--lib", "--bins", "--example", "launcher", "--locked")
-    built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", lab.REPOSITORY / "target")).resolve() / "release"
+    built = lab.build("--lib", "--example", "launcher")
     scratch = pathlib.Path(arguments.keep or tempfile.mkdtemp(prefix="lamplighter-embed-")).resolve()
     scratch.mkdir(exist_ok=True)
     checks = Checks()

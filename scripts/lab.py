@@ -20,6 +20,7 @@ import time
 import zlib
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve()
 APP = "org.lamplighter.lab"
 CHANNEL = "stable"
 STATE = ".lamplighter"
@@ -39,11 +40,23 @@ def find_tool(name):
 
 def binaries():
     """Path of the release build of `publisher` and `client`."""
-    directory = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
+    directory = TARGET / "release"
     for name in ("publisher", "client"):
         if not (directory / name).exists():
             raise LabError(f"{directory / name} is missing; `make release` builds it")
     return directory
+
+
+def build(*targets):
+    """Builds `targets` (cargo's flags that choose them) beside all programs, and returns the directory of the programs.
+
+    With the features and the profile of `make unit` and `make release`, the example among them, which brings those of the tests:
+    nothing is compiled a second time.
+    """
+    cargo = os.environ.get("CARGO", "cargo")
+    command = [cargo, "build", "--quiet", "--release", "--locked", "--workspace", "--bins", "--example", "histories", *targets]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    return binaries()
 
 
 @dataclasses.dataclass

@@ -24,8 +24,6 @@ import time
 import lab
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
-CARGO = os.environ.get("CARGO", "cargo")
 PINS = ["tuf==7.0.1", "securesystemslib==1.6.0", "cryptography==50.0.2"]
 # Enough of them that a kind that is missing is missing by mistake.
 WHOLE = 1000
@@ -35,7 +33,7 @@ PROGRESS = 2000
 
 def python_tuf():
     """Goes on in the interpreter that has python-tuf; makes it first, if need be."""
-    place = TARGET / "oracle"
+    place = lab.TARGET / "oracle"
     stamp, python = place / "pins", place / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != "\n".join(PINS):
         print(f"oracle: installing {' '.join(PINS)} (once)", flush=True)
@@ -48,10 +46,7 @@ def python_tuf():
 
 def storyteller():
     """The program that tells the histories."""
-    # As `make unit` builds it, so that nothing is compiled a second time.
-    build = [CARGO, "build", "--quiet", "--release", "--locked", "--workspace", "--example", "histories"]
-    subprocess.run(build, cwd=REPOSITORY, check=True)
-    return TARGET / "release" / "examples" / "histories"
+    return lab.build() / "examples/histories"
 
 
 def compare(job):

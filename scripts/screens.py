@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 
+import lab
 from lab import REPOSITORY, LabError, find_tool, run
 
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
+BUILT = lab.TARGET / "release"
 APP = "org.lamplighter.screens"
 PLATFORM = "linux-x86_64"
 WAIT_S = 60
@@ -33,11 +34,10 @@ NOTES = {
 
 
 def build():
+    lab.build()
     cargo = os.environ.get("CARGO", "cargo")
-    common = [cargo, "build", "--quiet", "--release", "--locked"]
-    # With the features of `make unit`, so that nothing is compiled a second time.
-    run(*common, "--workspace", "--bins", "--example", "histories")
-    run(*common, "-p", "lamplighter-client", "--features", "window", "--bins", "--example", "window_launcher")
+    window = ["-p", "lamplighter-client", "--features", "window", "--bins", "--example", "window_launcher"]
+    run(cargo, "build", "--quiet", "--release", "--locked", *window)
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ class Tree:
 
     def __init__(self, scratch):
         self.scratch, self.tree, self.log = scratch, scratch / "lantern", scratch / "log"
-        self.publisher, self.client = TARGET / "publisher", TARGET / "client"
+        self.publisher, self.client = BUILT / "publisher", BUILT / "client"
         run(self.publisher, "keygen", "--out", scratch / "keys")
         run(self.publisher, "init", "--site", scratch / "site", "--app", APP, "--keys", scratch / "keys")
         self.release(1)
@@ -117,12 +117,12 @@ class Tree:
             "--channel", "stable", "--platform", PLATFORM, "--tree", self.tree)
         self.release(2)
         self.release(3)
-        shutil.copy2(TARGET / "examples/window_launcher", self.tree / "launcher")
+        shutil.copy2(BUILT / "examples/window_launcher", self.tree / "launcher")
 
     def release(self, build):
         source = self.scratch / f"input-{build}"
         source.mkdir()
-        patcher = f'exec {TARGET / "patcher"} --view window --ask-after 2 "$@"'
+        patcher = f'exec {BUILT / "patcher"} --view window --ask-after 2 "$@"'
         for name, text in (("app", f'echo "build {build} $*" >> {self.log}'), ("patcher", patcher)):
             (source / name).write_text(f"#!/bin/sh\n# build {build}\n{text}\n")
             (source / name).chmod(0o755)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+import lab
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs/verifying.md"
 RECIPE = re.compile(r"<!-- recipe: (\w+) -->\n```sh\n(.*?)\n```\n", re.S)
@@ -64,15 +66,6 @@ class Recipes:
         if not done.returncode:
             fail(f"{recipe} passes although byte {at} of {file} was altered")
         self.failed[recipe] += 1
-
-
-def build():
-    cargo = os.environ.get("CARGO", "cargo")
-    # With the features of `make unit`, so that nothing is compiled a second time.
-    arguments = ["build", "--quiet", "--release", "--locked", "--workspace", "--bins", "--example", "histories"]
-    subprocess.run([cargo, *arguments], cwd=REPOSITORY, check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
-    return pathlib.Path(target) / "release/publisher"
 
 
 def make_site(publisher, work):
@@ -199,7 +192,7 @@ def main():
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         fail(f"not installed: {', '.join(missing)}; scripts/setup-debian.sh test installs them")
-    publisher = build()
+    publisher = lab.build() / "publisher"
     with tempfile.TemporaryDirectory(prefix="lamplighter-by-hand.") as directory:
         work = pathlib.Path(directory)
         recipes = Recipes(work)

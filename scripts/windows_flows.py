@@ -26,7 +26,6 @@ import lab
 
 APP, CHANNEL, PLATFORM = "org.example.flows", "stable", "windows-x86_64"
 WINDOWS = lab.REPOSITORY / "scripts" / "windows.sh"
-CARGO = os.environ.get("CARGO", "cargo")
 MINGW = "x86_64-w64-mingw32"
 STAMP = b"single_binary build 0000000"
 WAIT_S = 120
@@ -47,9 +46,7 @@ class World:
 
     def __init__(self, scratch, built):
         self.scratch, self.built = scratch, built
-        self.publisher = lab.REPOSITORY / "target" / "release" / "publisher"
-        if os.environ.get("CARGO_TARGET_DIR"):
-            self.publisher = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "release" / "publisher"
+        self.publisher = lab.TARGET / "release/publisher"
         self.programs = {name: self.stripped(built / f"{name}.exe") for name in ("client", "patcher")}
         self.programs["single"] = self.stripped(built / "examples" / "single_binary.exe")
         app, source = scratch / "app.exe", lab.REPOSITORY / "client/tests/programs/app.c"
@@ -340,7 +337,7 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path, help="leave sites and trees in this new directory")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="; ".join(CASES))
     arguments = parser.parse_args()
-    lab.run(CARGO, "build", "--release", "--locked", "--workspace", "--bins")
+    lab.build()
     programs = ["--bins", "--example", "single_binary"]
     lab.run(WINDOWS, "cargo", "build", "--locked", "-p", "lamplighter-client", *programs)
     built = pathlib.Path(lab.run(lab.REPOSITORY / "scripts/cross.sh", "dir", "x86_64-pc-windows-gnu").stdout.strip())
