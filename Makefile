@@ -100,9 +100,9 @@ giant: setup-compare release
 	$(PYTHON) scripts/giant.py $(if $(GIB),--gib $(GIB))
 
 ## What was tried against the client and what came of it, as one table, from runs of all of it: half an hour, as root.
-## `RECORD=1` keeps it in docs/scoreboard.md.
+## `RECORD=1` keeps it in docs/scoreboard.md. `LONG=1`: the long forms, hours, in docs/scoreboard-long.md; with `RUNS="..."` some.
 scoreboard: setup-test setup-compare release
-	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record)
+	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record) $(if $(LONG),--long $(RUNS))
 
 ## Behind an nginx that caches slices and a varnish that knows no better, with heads that are stale and files that are not yet
 ## there: the client has one release or the next, whole.

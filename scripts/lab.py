@@ -100,7 +100,7 @@ def run(*command, measure=None, env=None, codes=(0,)):
 
 def note_figures(name, figures):
     """Keeps the figures of a run where `make scoreboard` finds them."""
-    directory = REPOSITORY / "target/scoreboard"
+    directory = pathlib.Path(os.environ.get("LAMPLIGHTER_FIGURES", REPOSITORY / "target/scoreboard"))
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{name}.json").write_text(json.dumps({"name": name, **figures}) + "\n")
 

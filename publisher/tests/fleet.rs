@@ -4,7 +4,7 @@
 //! Each seed is one history: releases, roll-outs, halts, bad builds, reverts and new keys on one side; on the other,
 //! devices that are started, lose power, run out of space, are lied to, and whose clocks and users do as they please.
 //! After every start the disk is judged ([`judge`]). `LAMPLIGHTER_SEEDS` says how many seeds, `LAMPLIGHTER_SEEDS_FROM` which is the
-//! first, `LAMPLIGHTER_SEED` runs one and shows all of it. The figures go to `target/scoreboard/simulation.json`.
+//! first, `LAMPLIGHTER_SEED` runs one and shows all of it. The figures go to `target/scoreboard/simulation-<first>.json`.
 
 #![allow(clippy::print_stdout, reason = "a seed is told, and what failed")]
 
@@ -127,7 +127,7 @@ fn a_fleet_lives_through_months_without_a_mixed_tree_or_a_stuck_client() {
     let from = number("LAMPLIGHTER_SEEDS_FROM").unwrap_or(0);
     let (figures, failed) = all(from..from + number("LAMPLIGHTER_SEEDS").unwrap_or(SEEDS));
     let line = as_json(&figures);
-    scoreboard::note("simulation", line.clone());
+    scoreboard::note(&format!("simulation-{from}"), line.clone());
     let told: Vec<String> =
         failed.iter().take(TOLD).map(|(seed, text)| format!("LAMPLIGHTER_SEED={seed}: {text}")).collect();
     assert!(failed.is_empty(), "{} of {} seeds failed:\n{}", failed.len(), figures.seeds, told.join("\n"));
