@@ -85,7 +85,7 @@ page: setup-page release
 configs: setup-configs release
 	$(PYTHON) scripts/configs.py
 
-## The client that ships: killed at system calls, failing ones, cut off from power, on full disks. As root; `LONG=1`: every call,
+## The client that ships: killed at system calls, failing ones, cut off from power, on full disks, on exFAT. As root; `LONG=1`: every call,
 ## 2,000 cuts.
 faults: setup-compare release
 	$(PYTHON) scripts/faults.py $(if $(LONG),--long)

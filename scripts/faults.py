@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The client that ships, on a real disk that dies: killed at system calls, cut off from power, on a disk that fills up.
 
-usage: scripts/faults.py [--long] [--seed N] [kills] [errors] [power] [full]          (`make faults`; as root)
+usage: scripts/faults.py [--long] [--seed N] [kills] [errors] [power] [full] [bare]          (`make faults`; as root)
 
 A tree of build 1, with files of the user in it, is updated to build 2 again and again, and each time something happens:
 
@@ -12,6 +12,8 @@ A tree of build 1, with files of the user in it, is updated to build 2 again and
           without its log being written, as if the power had gone; then it is mounted again
   full    the tree lies on a tmpfs of every size from too small to large enough, in steps of 64 KiB; and on one that runs
           out of inodes; and on one that turns read-only in the middle
+  bare    the tree lies on an exFAT of another user's, which has no links, no modes and no owners: the life of an app, kills as
+          above, and updates with too little room for copies of what they replace
 
 After each, the app is started through the launcher, without the site: the tree must be the old release or the new one,
 byte for byte, and everything the user wrote must be there. Then the update is run again and must finish. Prints what was
@@ -44,21 +46,24 @@ SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 LIBC = ctypes.CDLL(None)
 MS_RDONLY, MS_REMOUNT = 1, 32
-KILLED, DISK, NOTHING_TO_DO = 137, 7, 3
+KILLED, DAMAGED, DISK, NOTHING_TO_DO = 137, 6, 7, 3
 # Changed files from which on one flush of the volume is asked for, and some (client/src/tree/fs/volume.rs).
 MANY = 300
 MINE = {"mine.txt": b"of the user\n", "lib/plugins/own.so": b"a plugin\n", "readme.txt": b"edited by the user\n"}
 
 
 class World:
-    """Programs, a site with two builds, and a tree of the first with files of the user; `many` more files change."""
+    """Programs, a site with two builds, and a tree of the first with files of the user; `many` more files change.
 
-    def __init__(self, scratch, programs, many=0):
-        self.scratch, self.client = scratch, programs / "client"
+    What happens, happens to trees in the directory `trees`. A `bare` world has nothing that exFAT has not.
+    """
+
+    def __init__(self, scratch, programs, many=0, bare=False):
+        self.scratch, self.client, self.trees, self.bare = scratch, programs / "client", scratch, bare
         self.site = lab.Site(scratch, programs)
         self.builds = {1: scratch / "build-1", 2: scratch / "build-2"}
         for number, directory in self.builds.items():
-            fill(directory, number, many)
+            fill(directory, number, many, links=not bare)
         self.template = scratch / "template"
         config = scratch / "publisher.toml"
         for number, directory in self.builds.items():
@@ -82,7 +87,7 @@ class World:
         self.run("update", back)
         self.run("rollback", back)
         # Going back brings the released readme.txt; what the user had made of it stays aside.
-        self.expected = {1: [contents(self.template), contents(back)], 2: [contents(self.updated)]}
+        self.expected = {1: [self.contents(self.template), self.contents(back)], 2: [self.contents(self.updated)]}
         if self.expected[2][0]["readme.txt"] != (self.builds[2] / "readme.txt").read_bytes():
             raise lab.LabError("the update did not replace readme.txt")
         self.without_packs = scratch / "site-of-objects"
@@ -92,13 +97,20 @@ class World:
     def run(self, command, tree, *flags, codes=(0,), prefix=()):
         return lab.run(*prefix, self.client, command, "--tree", tree, *flags, codes=codes)
 
+    def contents(self, tree):
+        return contents(tree, modes=not self.bare)
+
+    def copy(self, source, target):
+        # Owners and modes cannot be copied to where there are none.
+        lab.run("cp", "-r" if self.bare else "-a", source, target)
+
     def update(self, tree):
         self.run("update", tree, codes=(0, NOTHING_TO_DO))
 
     def recover_and_compare(self, tree, what):
         """Starts the app offline; the tree must be one of the two releases, with everything of the user's."""
         self.run("launch", tree, "--no-update", "--quiet")
-        found = contents(tree)
+        found = self.contents(tree)
         build = next((number for number, states in self.expected.items() if found in states), None)
         if build is None:
             all_states = [(n, state) for n, states in self.expected.items() for state in states]
@@ -108,18 +120,18 @@ class World:
         return build
 
     def require_kept(self, tree, what, edited_is_aside):
-        if edited_is_aside and MINE["readme.txt"] not in contents(tree / lab.STATE / "kept").values():
+        if edited_is_aside and MINE["readme.txt"] not in self.contents(tree / lab.STATE / "kept").values():
             raise lab.LabError(f"{what}: the file the user edited is lost; the tree is kept in {tree}")
 
     def finish(self, tree, what):
         """The update goes through after all."""
         self.update(tree)
-        if contents(tree) not in self.expected[2]:
+        if self.contents(tree) not in self.expected[2]:
             raise lab.LabError(f"{what}: the next update did not make it right; it is kept in {tree}")
         self.require_kept(tree, what, edited_is_aside=True)
 
 
-def fill(directory, build, many):
+def fill(directory, build, many, links):
     """Files that change, stay, come, go, move, turn into directories and back; links and empty directories."""
     noise = random.Random(7)
     big = bytearray(noise.randbytes(400_000))
@@ -145,7 +157,8 @@ def fill(directory, build, many):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (directory / "app").chmod(0o755)
-    (directory / "link").symlink_to("app" if build == 1 else "big.bin")
+    if links:
+        (directory / "link").symlink_to("app" if build == 1 else "big.bin")
     (directory / f"empty-{build}").mkdir()
 
 
@@ -153,8 +166,8 @@ def copy(source, target):
     lab.run("cp", "-a", source, target)
 
 
-def contents(tree):
-    """Every file, link and empty directory of a tree but the state: name → content."""
+def contents(tree, modes=True):
+    """Every file, link and empty directory of a tree but the state: name → content, and whether it may be executed."""
     found = {}
     if not tree.exists():
         return found
@@ -164,7 +177,7 @@ def contents(tree):
             names.remove(lab.STATE)
         for name in files + [name for name in names if (here / name).is_symlink()]:
             path = here / name
-            mode = b"" if path.is_symlink() else b"x" * os.access(path, os.X_OK) * bool(path.stat().st_mode & 0o100)
+            mode = b"" if path.is_symlink() or not modes else b"x" * os.access(path, os.X_OK) * bool(path.stat().st_mode & 0o100)
             found[str(path.relative_to(tree))] = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() + mode
         if not names and not files and here != tree:
             found[f"{here.relative_to(tree)}/"] = b""
@@ -173,7 +186,7 @@ def contents(tree):
 
 def counts(world, command, prepare, calls):
     """How often each kind of call is made by a run that nothing happens to."""
-    tree, log = world.scratch / "counted", world.scratch / "strace.txt"
+    tree, log = world.trees / "counted", world.scratch / "strace.txt"
     prepare(tree)
     trace = ["strace", "-f", "-qq", "-e", f"trace={','.join(calls)}", "-o", log]
     world.run(*command(tree), prefix=trace)
@@ -213,13 +226,13 @@ def at_calls(world, long, calls, inject, said):
     gives what strace is told, for the number of the run. Returns how often, and how many came back as the old release."""
     total = recovered_old = 0
     for name, (start, command) in scenarios(world).items():
-        made = counts(world, command, lambda tree, start=start: copy(start, tree), calls)
+        made = counts(world, command, lambda tree, start=start: world.copy(start, tree), calls)
         # A log line of ours is written, too; what matters is that every call of the tree's is among them.
         for call, count in sorted(made.items()):
             step = 1 if long else max(1, count // 3)
             for number in range(1, count + 1, step):
-                tree = world.scratch / "tree"
-                copy(start, tree)
+                tree = world.trees / "tree"
+                world.copy(start, tree)
                 happens = inject(total)
                 what = f"{name}, {happens} at {call} {number} of {count}"
                 strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
@@ -228,7 +241,7 @@ def at_calls(world, long, calls, inject, said):
                 if name == "heal":
                     # A damaged tree is healed, not launched; that it recovers is seen by healing it again.
                     world.run("heal", tree, codes=(0, NOTHING_TO_DO))
-                    if contents(tree) not in world.expected[2]:
+                    if world.contents(tree) not in world.expected[2]:
                         raise lab.LabError(f"{what}: not healed; it is kept in {tree}")
                 else:
                     recovered_old += world.recover_and_compare(tree, what) == 1
@@ -412,11 +425,106 @@ def full(world, long, dice):
     return figures | {"remounts": 300 if long else 40, "stopped_by_remount": turned, "mixed_trees_or_lost_files": 0}
 
 
-FAULTS = {"kills": kills, "errors": errors, "power": power, "full": full}
+class Bare:
+    """An exFAT in a file, mounted for everybody and owned by root, as drives are that two systems share."""
+
+    def __init__(self, scratch):
+        self.image, self.at = scratch / "exfat.img", scratch / "exfat"
+        self.at.mkdir()
+        lab.run("truncate", "-s", "64m", self.image)
+        lab.run(lab.find_tool("mkfs.exfat"), self.image)
+        self.device = lab.run("losetup", "--find", "--show", self.image).stdout.strip()
+        try:
+            lab.run(lab.find_tool("mount.exfat-fuse"), "-o", "umask=0,uid=0,gid=0", self.device, self.at)
+        except lab.LabError:
+            lab.run("losetup", "--detach", self.device)
+            raise
+
+    def close(self):
+        lab.run("umount", self.at)
+        lab.run("losetup", "--detach", self.device)
+
+    def leave_free(self, size):
+        """Fills it but for `size` bytes."""
+        stat = os.statvfs(self.at)
+        with open(self.at / "filler", "wb") as file:
+            file.truncate(max(0, stat.f_bavail * stat.f_frsize - size))
+
+    def make_room(self):
+        (self.at / "filler").unlink()
+
+
+def bare(world, long, _dice):
+    """A volume without links, modes and owners."""
+    volume = Bare(world.scratch)
+    world.trees = volume.at
+    try:
+        life_as_somebody(world)
+        killed, old = at_calls(world, long, CALLS, lambda _: "signal=KILL", "bare")
+        sizes, too_small = room_for_copies(world, volume)
+    finally:
+        volume.close()
+    print(f"bare: {killed} kills, {old} came back as the old release; {too_small} of {sizes} amounts of free space too small: told")
+    return {"kills": killed, "came_back_old": old, "sizes": sizes, "too_small": too_small, "mixed_trees_or_lost_files": 0}
+
+
+def life_as_somebody(world):
+    """Install, damage, heal, update and rollback by a user who owns nothing there, and may set no mode."""
+    world.scratch.chmod(0o755)
+    program = shutil.copy(world.client, world.scratch / "client")
+
+    def run(command, tree, *flags, codes=(0,)):
+        somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        return lab.run(*somebody, program, command, "--tree", tree, *flags, codes=codes)
+
+    def expect(tree, wanted):
+        if world.contents(tree) not in wanted:
+            raise lab.LabError(f"bare: it is not the release; it is kept in {tree}")
+
+    fresh, used = world.trees / "fresh", world.trees / "used"
+    run("install", fresh, "--site", world.site.path, "--root", world.site.root, "--app", lab.APP, "--channel", lab.CHANNEL,
+        "--platform", PLATFORM)
+    expect(fresh, [world.contents(world.builds[2])])
+    run("verify", fresh)
+    (fresh / "big.bin").write_bytes(b"damaged")
+    run("verify", fresh, codes=(DAMAGED,))
+    run("heal", fresh)
+    run("verify", fresh)
+    world.copy(world.template, used)
+    run("update", used)
+    expect(used, world.expected[2])
+    run("rollback", used)
+    expect(used, world.expected[1])
+    shutil.rmtree(fresh)
+    shutil.rmtree(used)
+
+
+def room_for_copies(world, volume):
+    """Updates with less and less room; where files have one name only, copies of what is replaced need some."""
+    tree, results, free = world.trees / "tree", [], 256 << 10
+    while results[-3:] != [0, 0, 0]:
+        what = f"{free >> 10} KiB free"
+        world.copy(world.template, tree)
+        volume.leave_free(free)
+        done = world.run("update", tree, "--json", codes=(0, DISK))
+        results.append(done.code)
+        volume.make_room()
+        if "copies_old" not in done.stdout:
+            raise lab.LabError(f"bare: nothing was said of copies: {done}")
+        build = world.recover_and_compare(tree, f"{what}: {done.stdout.strip()[-300:]}")
+        if build != (2 if done.code == 0 else 1):
+            raise lab.LabError(f"bare: {what}: exit code {done.code} and build {build}")
+        world.finish(tree, what)
+        shutil.rmtree(tree)
+        free += 256 << 10
+    return len(results), results.count(DISK)
+
+
+FAULTS = {"kills": kills, "errors": errors, "power": power, "full": full, "bare": bare}
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Kills, power cuts and full disks, for real.")
+    parser = argparse.ArgumentParser(description="Kills, power cuts, full disks and poor ones, for real.")
     parser.add_argument("--long", action="store_true", help="every call, and ten times as many power cuts")
     parser.add_argument("--seed", type=int, default=1, help="of the moments that are chosen by chance")
     parser.add_argument("--programs", type=pathlib.Path, help="directory of publisher and client, instead of the release build")
@@ -426,7 +534,7 @@ def main():
         raise lab.LabError("disks are mounted here, which only root may do")
     for name in arguments.faults or FAULTS:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="lamplighter-faults-"))
-        world = World(scratch, arguments.programs or lab.binaries(), MANY if name == "power" else 0)
+        world = World(scratch, arguments.programs or lab.binaries(), MANY if name == "power" else 0, bare=name == "bare")
         figures = FAULTS[name](world, arguments.long, random.Random(arguments.seed))
         lab.note_figures(f"faults-{name}", {"long": arguments.long, **figures})
         shutil.rmtree(scratch)

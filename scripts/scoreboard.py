@@ -58,7 +58,7 @@ LONG_RUNS = {
         [*CARGO_TEST, "--test=long_downloads"],
         {"LAMPLIGHTER_ALL": "1"},
     ),
-    **{f"faults-{kind}": ([f"faults-{kind}"], ["python3", "scripts/faults.py", "--long", kind], {}) for kind in ("kills", "errors", "power", "full")},
+    **{f"faults-{kind}": ([f"faults-{kind}"], ["python3", "scripts/faults.py", "--long", kind], {}) for kind in ("kills", "errors", "power", "full", "bare")},
     "oracle": (["oracle"], ["python3", "scripts/oracle.py", "100000"], {}),
     **{
         f"fleet-{first}": (
@@ -86,6 +86,7 @@ ROWS = [
     ("Crashes", "faults-errors", "the client that ships, {failed_calls} system calls fail", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-power", "{ext4_cuts} power cuts on ext4 ({ext4_old} old, {ext4_new} new), {xfs_cuts} on xfs ({xfs_old} old, {xfs_new} new)", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-full", "{sizes} sizes of a full disk, {inode_counts} numbers of inodes, {remounts} disks that turn read-only", "mixed_trees_or_lost_files"),
+    ("Crashes", "faults-bare", "the client that ships on exFAT, which has no links, modes or owners: killed at {kills} system calls; {sizes} amounts of free space", "mixed_trees_or_lost_files"),
     ("Networks", "network-faults", "{cases} cases of {forms} forms of 30 faults of a network, at the first, middle and last request for each kind of file", "failed"),
     ("Networks", "network-storms", "{storms} updates with faults at half of all files, of which {whole} arrived at once", "failed"),
     *(

@@ -141,6 +141,8 @@ group_compare() {
     need strace strace
     need mkfs.ext4 e2fsprogs
     need mkfs.xfs xfsprogs
+    need mkfs.exfat exfatprogs
+    need mount.exfat-fuse exfat-fuse
     need time time
 }
 

@@ -221,7 +221,15 @@ impl Deploy<'_> {
         let mut target = Target::open(self, order, &staging)?;
         let survey = self.survey(order.base, &target.manifest, order.everything)?;
         let mut stage = Stage::plan(self, &target, order.base, &survey, &staging, order.route)?;
-        let costs = stage.costs(&target, &survey);
+        let ops = ops::operations(&survey, order.base.map(|b| &b.manifest), &target.manifest);
+        let copied_bytes = staging.copied_bytes(&ops)?;
+        if let Some(bytes) = copied_bytes {
+            let text = format!(
+                "no file can have two names here: {bytes} bytes of what is replaced are copied until the new is in place"
+            );
+            self.notice("copies_old", "", &text);
+        }
+        let costs = stage.costs(&target, &survey, copied_bytes.unwrap_or(0));
         self.announce(&costs)?;
 
         self.progress.event(Event::Started { phase: Phase::Download, total_bytes: costs.fetch_bytes });

@@ -240,7 +240,7 @@ const SPARE_PERCENT: u64 = 5;
 const SPARE_BYTES: u64 = 1 << 20;
 
 impl Costs {
-    /// Space needed for `write_bytes` of new files and `kept_bytes` of downloads kept until they are used.
+    /// Space needed for `write_bytes` of new files and copies of old ones, and `kept_bytes` of downloads kept until they are used.
     pub fn disk_bytes_for(write_bytes: u64, kept_bytes: u64) -> u64 {
         let content = write_bytes.saturating_add(kept_bytes);
         content.saturating_add(content / 100 * SPARE_PERCENT).saturating_add(SPARE_BYTES)

@@ -280,12 +280,32 @@ fn lack_of_space_and_rights_and_files_in_use_are_found_before_the_commit_begins(
         assert!(!site.tree().is_in_transaction().expect("looked"), "{lacks:?}");
         result.expect_err("it lacks something")
     };
-    let no_space = on(Lacks { space: true, ..NOTHING });
+    let no_space = on(Lacks { free_bytes: Some(1000), ..NOTHING });
     assert!(matches!(no_space, TreeError::NoSpace { free_bytes: 1000, .. }), "{no_space}");
     let no_rights = on(Lacks { rights: Some("lib"), ..NOTHING });
     assert!(matches!(&no_rights, TreeError::NotWritable { path, .. } if path == "lib"), "{no_rights}");
     let held = on(Lacks { held: Some("app"), ..NOTHING });
     assert!(matches!(&held, TreeError::NotWritable { path, .. } if path == "app"), "{held}");
+}
+
+#[test]
+fn where_files_have_only_one_name_the_copies_of_what_is_replaced_need_room() {
+    use tree_fs::{Control, FaultyFs, Lacks, NOTHING};
+    let data: &str = "old ".repeat(1 << 19).leak();
+    let old = vec![("app", Program("one")), ("data", File(data))];
+    let new = vec![("app", Program("two")), ("data", File("new"))];
+    let on = |hard_links: bool| {
+        let lacks = Lacks { hard_links, free_bytes: Some(3 << 19), ..NOTHING };
+        let site = Site::plain(&old);
+        let fs = FaultyFs::open_on(lacks, &site.root(), &site.state(), Control::counting());
+        (update(&site.tree_on(fs), &old, &new), site)
+    };
+    on(false).0.expect("a second name takes no room");
+    let (refused, site) = on(true);
+    let needed = 3 << 20;
+    assert!(matches!(refused, Err(TreeError::NoSpace { needed_bytes, .. }) if needed_bytes > needed), "{refused:?}");
+    assert_eq!(fs::read_to_string(site.root().join("data")).expect("there"), data);
+    assert!(!site.tree().is_in_transaction().expect("looked"));
 }
 
 #[cfg(unix)]

@@ -78,8 +78,8 @@ impl<'a> Stage<'a> {
         self.rows.binary_search(&row).ok()
     }
 
-    /// What is still to be fetched and written.
-    pub(super) fn costs(&self, target: &Target<'_>, survey: &Survey) -> Costs {
+    /// What is still to be fetched and written, beside `copied_bytes` of what is replaced.
+    pub(super) fn costs(&self, target: &Target<'_>, survey: &Survey, copied_bytes: u64) -> Costs {
         let open = || self.rows.iter().zip(&self.sources).zip(&self.done).filter(|(_, done)| !**done).map(|(x, _)| x);
         let write_bytes: u64 = open().map(|(row, _)| target.manifest.rows()[*row].digest.size).sum();
         let units = self.units();
@@ -101,7 +101,7 @@ impl<'a> Stage<'a> {
             requests,
             fetch_bytes: pack_bytes + object_bytes,
             write_bytes,
-            disk_bytes: Costs::disk_bytes_for(write_bytes, pack_bytes + object_bytes),
+            disk_bytes: Costs::disk_bytes_for(write_bytes + copied_bytes, pack_bytes + object_bytes),
         }
     }
 

@@ -24,7 +24,7 @@ use super::{Tree, layout};
 use crate::format::journal::{EntryPath, Journal, JournalOp, Thing};
 use crate::progress::{Event, Progress};
 
-pub(super) use hold::copy_content;
+pub(super) use hold::{copied_bytes, copy_content};
 pub(super) use seal::{clean, clean_leftovers, end, finish, has_leftovers, keep_late_edits};
 
 /// What is known of one op before a run.

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use rayon::prelude::*;
 
-use super::apply::{Known, next_kept};
+use super::apply::{self, Known, next_kept};
 use super::decide::{Current, Facts};
 use super::error::TreeError;
 use super::fs::{self, FileKind, Fs, FsError, Place, Stamp};
@@ -20,7 +20,7 @@ use super::scan::{self, Observed};
 use super::transaction::{Op, Transaction};
 use super::{Tree, layout};
 use crate::format::digest::Blake3;
-use crate::format::journal::{Area, Journal, JournalOp, Thing};
+use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
 
 use entries::Entries;
 
@@ -64,7 +64,8 @@ pub(super) fn prepare(tree: &Tree, transaction: &Transaction) -> Result<Prepared
         to: Blake3::of(&transaction.to.manifest),
         ops,
     };
-    expect_space(fs, journal.to_bytes().len() as u64)?;
+    let copied_bytes = apply::copied_bytes(fs, &journal.key, &held(&journal.ops)?)?;
+    expect_space(fs, copied_bytes.unwrap_or(0).saturating_add(journal.to_bytes().len() as u64))?;
     if !journal.ops.is_empty() {
         make_durable(fs, &journal.key)?;
     }
@@ -151,8 +152,19 @@ fn not_writable(place: &Place, source: FsError) -> TreeError {
     TreeError::NotWritable { path: place.to_string(), source }
 }
 
-fn expect_space(fs: &dyn Fs, journal_bytes: u64) -> Result<(), TreeError> {
-    let needed_bytes = journal_bytes.saturating_add(SPARE_BYTES);
+/// Files that get a second name, with their sizes.
+fn held(ops: &[JournalOp]) -> Result<Vec<(Place, u64)>, TreeError> {
+    let mut held = Vec::new();
+    for op in ops.iter().filter(|op| op.backup != Backup::None) {
+        if let Thing::File { size, .. } = op.before {
+            held.push((layout::target(op.area, op.was.as_ref().unwrap_or(&op.path))?, size));
+        }
+    }
+    Ok(held)
+}
+
+fn expect_space(fs: &dyn Fs, written_bytes: u64) -> Result<(), TreeError> {
+    let needed_bytes = written_bytes.saturating_add(SPARE_BYTES);
     match fs.free_bytes()? {
         Some(free_bytes) if free_bytes < needed_bytes => Err(TreeError::NoSpace { needed_bytes, free_bytes }),
         _ => Ok(()),

@@ -356,6 +356,12 @@ pub trait Fs: Send + Sync {
     /// Why not.
     fn probe_file(&self, at: &Place) -> Result<(), FsError>;
 
+    /// Whether files keep the permission bits they are given. Those of FAT, exFAT and many network shares all show the same, and often
+    /// nobody may set any; there a mode says nothing. True before [`Fs::prepare_state`] made the state directory.
+    fn keeps_modes(&self) -> bool {
+        cfg!(unix)
+    }
+
     // Changing.
 
     /// Creates the state directory, for its owner only, unless it is there, and checks that it lies on the tree's volume.
@@ -376,7 +382,7 @@ pub trait Fs: Send + Sync {
     /// What the system says.
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError>;
 
-    /// Creates a directory with exactly these permission bits.
+    /// Creates a directory with exactly these permission bits, where they are kept.
     ///
     /// # Errors
     /// What the system says.
@@ -412,7 +418,7 @@ pub trait Fs: Send + Sync {
     /// What the system says.
     fn remove_dir(&self, at: &Place) -> Result<(), FsError>;
 
-    /// Sets exactly these permission bits on a file.
+    /// Sets exactly these permission bits on a file, where they are kept.
     ///
     /// # Errors
     /// What the system says.

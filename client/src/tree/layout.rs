@@ -14,11 +14,12 @@ pub(super) const MOVING: &str = "moving";
 
 /// Ends the name of a small file while it is written.
 const SPARE: &str = ".tmp";
-const OWN_NAMES: [&str; 11] = [
+const OWN_NAMES: [&str; 12] = [
     "lock",
     "journal",
     "journal.done",
     "journal.abandoned",
+    "modes",
     "staging",
     "backup",
     "kept",
@@ -65,6 +66,11 @@ pub(super) fn staging(key: &str) -> Place {
 
 pub(super) fn staged(key: &str, number: usize) -> Place {
     staging(key).entry(number.to_string())
+}
+
+/// A name that is tried, to see whether the volume gives a file a second one.
+pub(super) fn second_name(key: &str) -> Place {
+    staging(key).entry("second-name")
 }
 
 /// A link on its way into the tree.

@@ -35,7 +35,7 @@ pub enum Depth {
 pub enum Finding {
     /// As the row says, as closely as was looked.
     Intact,
-    /// Content as the row says, but not its mode. Never on systems without modes.
+    /// Content as the row says, but not its mode. Never where modes are not kept.
     WrongMode,
     /// Nothing is there.
     Missing,
@@ -69,13 +69,14 @@ pub enum Found {
 /// file rows as [`Event::Advanced`] (their sum over all rows at the end, whatever was found, unless cancelled); the phase
 /// is the caller's to announce. After [`Cancel::cancel`], what was not reached is [`Found::Unreadable`].
 pub fn check(tree: &Tree, rows: &[&Row], depth: Depth, progress: &dyn Progress, cancel: &Cancel) -> Vec<Finding> {
+    let modes = tree.fs().keeps_modes();
     in_runs(
         tree.fs(),
         rows,
         |row| &row.path,
         |directory, at, row| {
             let mut pass = Pass { progress, cancel, left: if row.is_file() { row.digest.size } else { 0 } };
-            let finding = check_row(directory, at, row, depth, &mut pass);
+            let finding = check_row(directory, at, row, depth, modes, &mut pass);
             pass.advance(u64::MAX);
             finding.unwrap_or_else(|e| Finding::Other(Found::Unreadable(e)))
         },
@@ -184,7 +185,14 @@ fn opened(directory: &Parent) -> Result<Option<&dyn Directory>, FsError> {
     }
 }
 
-fn check_row(directory: &Parent, at: &Place, row: &Row, depth: Depth, pass: &mut Pass<'_>) -> Result<Finding, FsError> {
+fn check_row(
+    directory: &Parent,
+    at: &Place,
+    row: &Row,
+    depth: Depth,
+    modes: bool,
+    pass: &mut Pass<'_>,
+) -> Result<Finding, FsError> {
     if depth == Depth::Kind && row.is_file() {
         let metadata = match (opened(directory)?, at.name()) {
             (Some(directory), Some(name)) => directory.metadata(name)?,
@@ -192,7 +200,7 @@ fn check_row(directory: &Parent, at: &Place, row: &Row, depth: Depth, pass: &mut
         };
         return Ok(match metadata {
             None => Finding::Missing,
-            Some(m) if m.kind == FileKind::File && m.size() == row.digest.size => judge_mode(&m, row),
+            Some(m) if m.kind == FileKind::File && m.size() == row.digest.size => judge_mode(&m, row, modes),
             Some(m) => Finding::Other(unread(&m)),
         });
     }
@@ -209,7 +217,7 @@ fn check_row(directory: &Parent, at: &Place, row: &Row, depth: Depth, pass: &mut
                 (size, blake3, row.digest.crc)
             };
             if (ContentDigest { size, blake3, crc }) == row.digest {
-                judge_mode(&metadata, row)
+                judge_mode(&metadata, row, modes)
             } else {
                 Finding::Other(Found::File { size, blake3: Some(blake3) })
             }
@@ -219,11 +227,11 @@ fn check_row(directory: &Parent, at: &Place, row: &Row, depth: Depth, pass: &mut
     })
 }
 
-/// Only the owner's executable bit is compared, and no set-uid, set-gid or sticky bit may be there.
-fn judge_mode(metadata: &Metadata, row: &Row) -> Finding {
+/// Only the owner's executable bit is compared, and no set-uid, set-gid or sticky bit may be there; nothing where `modes` are not kept.
+fn judge_mode(metadata: &Metadata, row: &Row, modes: bool) -> Finding {
     let wanted = row.kind == Kind::File { executable: true };
     let right = metadata.is_executable() == wanted && metadata.mode & 0o7000 == 0;
-    if right || !cfg!(unix) { Finding::Intact } else { Finding::WrongMode }
+    if right || !modes { Finding::Intact } else { Finding::WrongMode }
 }
 
 fn unread(metadata: &Metadata) -> Found {

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use tempfile::SpooledTempFile;
 
 use super::fs::{self, EXECUTABLE_MODE, Entry, FILE_MODE, FileKind, FsError, Place, WriteFile};
-use super::{Record, Tree, TreeError, TreeFile, TreeLock, layout, scan};
+use super::{Before, Op, Record, Tree, TreeError, TreeFile, TreeLock, layout, scan};
 use crate::format::digest::{Blake3, ContentDigest};
 use crate::format::journal::Thing;
-use crate::format::manifest::MANIFEST_BYTES_MAX;
+use crate::format::manifest::{Kind, MANIFEST_BYTES_MAX};
 use crate::format::text::is_token;
 
 /// Bytes of a scratch that stay in memory.
@@ -103,6 +103,23 @@ impl TreeLock {
 }
 
 impl Staging {
+    /// Bytes of disk that keeping what `ops` replaces will take where the volume gives no file a second name: those of copies. Nothing
+    /// where it does, or there is no file to keep. After a crash a name may be left in the staging directory, and goes with it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn copied_bytes(&self, ops: &[Op]) -> Result<Option<u64>, TreeError> {
+        let replaced = ops.iter().filter(|op| !matches!(op, Op::SetMode { .. }));
+        let listed = |op: &Op| match op.before() {
+            Before::Listed(row) if matches!(row.kind, Kind::File { .. }) => {
+                Some((Place::tree(op.path()), row.digest.size))
+            }
+            _ => None,
+        };
+        let files: Vec<(Place, u64)> = replaced.filter_map(listed).collect();
+        Ok(super::apply::copied_bytes(self.tree.fs(), &self.key, &files)?)
+    }
+
     /// The key it was opened with.
     pub fn key(&self) -> &str {
         &self.key

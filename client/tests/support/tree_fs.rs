@@ -87,7 +87,8 @@ impl Control {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lacks {
     pub(crate) hard_links: bool,
-    pub(crate) space: bool,
+    /// Told as free, if not what is.
+    pub(crate) free_bytes: Option<u64>,
     /// Files that are cheap to flush one by one.
     pub(crate) cheap_flushes: bool,
     /// A directory that nobody may write in.
@@ -98,7 +99,7 @@ pub(crate) struct Lacks {
 
 /// A volume with everything.
 pub(crate) const NOTHING: Lacks =
-    Lacks { hard_links: false, space: false, cheap_flushes: false, rights: None, held: None };
+    Lacks { hard_links: false, free_bytes: None, cheap_flushes: false, rights: None, held: None };
 
 pub(crate) struct FaultyFs {
     inner: Box<dyn Fs>,
@@ -184,7 +185,11 @@ impl Fs for FaultyFs {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, FsError> {
-        if self.lacks.space { Ok(Some(1000)) } else { self.inner.free_bytes() }
+        self.lacks.free_bytes.map_or_else(|| self.inner.free_bytes(), |bytes| Ok(Some(bytes)))
+    }
+
+    fn keeps_modes(&self) -> bool {
+        self.inner.keeps_modes()
     }
 
     fn probe_directory(&self, at: &Place) -> Result<(), FsError> {

@@ -10,7 +10,7 @@ use super::{Run, changed, next_kept};
 use crate::format::journal::{Backup, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
-use crate::tree::fs::{Entry, Existing, Fs, FsError, Place};
+use crate::tree::fs::{Entry, Existing, Fs, FsError, Place, remove_all};
 use crate::tree::order::Side;
 use crate::tree::{layout, scan};
 
@@ -146,13 +146,39 @@ impl Run<'_> {
     }
 }
 
+/// What second names of these files, each with its size in bytes, will take: nothing where the volume links files, elsewhere the
+/// bytes of the copies. Found out on the first of them, by a name in the staging directory of `key` that is gone again when
+/// this returns; after a crash it goes with the directory.
+pub(in crate::tree) fn copied_bytes(fs: &dyn Fs, key: &str, files: &[(Place, u64)]) -> Result<Option<u64>, FsError> {
+    match files.first() {
+        Some((first, _)) if !has_links(fs, key, first)? => {
+            Ok(Some(files.iter().map(|(_, size)| *size).filter(|size| *size < COPY_BYTES_MAX).sum()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn has_links(fs: &dyn Fs, key: &str, file: &Place) -> Result<bool, FsError> {
+    let second = layout::second_name(key);
+    remove_all(fs, &second)?;
+    match fs.hard_link(file, &second) {
+        Ok(()) => fs.remove_file(&second).map(|()| true),
+        Err(refused) => Ok(is_about_the_file(&refused)),
+    }
+}
+
+/// Whether a link was refused for what is there, or for want of room, and not because there are no links.
+fn is_about_the_file(refused: &FsError) -> bool {
+    matches!(refused.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull)
+}
+
 /// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was.
 fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<Option<Held>, FsError> {
     let refused = match fs.hard_link(from, to) {
         Ok(()) => return Ok(Some(Held::Linked)),
         Err(e) => e,
     };
-    if matches!(refused.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) {
+    if is_about_the_file(&refused) {
         return Err(refused);
     }
     match *thing {

@@ -123,6 +123,31 @@ fn missing_things_are_absent_and_files_are_no_directories() {
 }
 
 #[test]
+fn modes_are_kept_here_whatever_mode_the_state_directory_was_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, state) = (dir.path(), dir.path().join("state"));
+    let open = || unix::UnixFs::open(root, &state).expect("a tree");
+    assert!(open().keeps_modes(), "nothing is known yet");
+    open().prepare_state().expect("made");
+    assert!(open().keeps_modes());
+    let set = |path: &Path, mode| {
+        let permissions = <std_fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+        std_fs::set_permissions(path, permissions).expect("own");
+    };
+    set(&state, 0o777);
+    assert!(open().keeps_modes(), "a file made there has its mode");
+    assert_eq!(std_fs::read_dir(&state).expect("listed").count(), 0, "and is gone");
+    // As on a volume where all files show the same; it was left by a process that died.
+    std_fs::write(state.join(unix::MODES), "").expect("written");
+    set(&state.join(unix::MODES), 0o777);
+    assert!(!open().keeps_modes());
+    assert!(open().keeps_modes(), "asked anew");
+    let found = open();
+    found.prepare_state().expect("mended");
+    assert!(found.metadata(&Place::state_root()).expect("looked").is_some_and(|m| m.mode == PRIVATE_DIR_MODE));
+}
+
+#[test]
 fn one_lock_at_a_time() {
     on_each(|fs, _| {
         let lock = Place::state_root().entry("lock");

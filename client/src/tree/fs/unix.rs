@@ -27,6 +27,11 @@ use crate::lock_file::LockFile;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// `NONBLOCK`: opening a pipe must not wait for a writer.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const NEW_FILE_MODE: u32 = 0o600;
+/// In the state directory, for a moment: a file made to see what becomes of its mode.
+pub(super) const MODES: &str = "modes";
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct UnixFs {
@@ -36,6 +41,7 @@ pub(super) struct UnixFs {
     state_path: PathBuf,
     /// Whether a path is tried in one call before it is walked.
     at_once: bool,
+    keeps_modes: OnceLock<bool>,
     /// Whether one flush of the volume does for all files of it.
     #[cfg(target_os = "linux")]
     syncs_volume: OnceLock<bool>,
@@ -51,6 +57,7 @@ impl UnixFs {
             state: OnceLock::new(),
             state_path: state.into(),
             at_once: true,
+            keeps_modes: OnceLock::new(),
             #[cfg(target_os = "linux")]
             syncs_volume: OnceLock::new(),
         })
@@ -101,6 +108,30 @@ impl UnixFs {
         let (dir, name) = self.parent(at)?;
         fs::openat(dir, name, READ, Mode::empty()).map_err(|e| FsError::io(call, at, e))
     }
+}
+
+fn has_mode(handle: impl AsFd, mode: u32) -> bool {
+    fs::fstat(handle).is_ok_and(|stat| metadata_of(&stat).mode == mode)
+}
+
+/// Sets exactly these permission bits; that it may not be done is no error where they are not kept.
+fn set_mode(handle: impl AsFd, mode: u32, are_kept: impl Fn() -> bool) -> Result<(), Errno> {
+    match fs::fchmod(handle, Mode::from_raw_mode(mode as fs::RawMode)) {
+        Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) if !are_kept() => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether a file that is made in `dir` has the permission bits it is made with. One that was left there was made here, too.
+fn keeps_mode_of_new_file(dir: impl AsFd) -> bool {
+    let dir = dir.as_fd();
+    let metadata = match fs::openat(dir, MODES, NEW_FILE, Mode::from_raw_mode(NEW_FILE_MODE as fs::RawMode)) {
+        Ok(handle) => fs::fstat(handle).ok().map(|stat| metadata_of(&stat)),
+        Err(Errno::EXIST) => metadata_at(dir, OsStr::new(MODES)).ok().flatten(),
+        Err(_) => None,
+    };
+    let _ = fs::unlinkat(dir, MODES, AtFlags::empty());
+    metadata.is_some_and(|metadata| metadata.mode == NEW_FILE_MODE)
 }
 
 /// One call where the kernel knows it; nothing where it does not.
@@ -222,7 +253,8 @@ impl ReadFile for File {
 
 impl WriteFile for File {
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {
-        Ok(fs::fchmod(&*self, Mode::from_raw_mode(mode as fs::RawMode))?)
+        // It was made a moment ago, with that mode.
+        Ok(set_mode(&*self, mode, || has_mode(&*self, NEW_FILE_MODE))?)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -286,6 +318,11 @@ impl Fs for UnixFs {
         Ok(())
     }
 
+    fn keeps_modes(&self) -> bool {
+        let Ok(state) = self.root(Base::State) else { return true };
+        *self.keeps_modes.get_or_init(|| has_mode(state, PRIVATE_DIR_MODE) || keeps_mode_of_new_file(state))
+    }
+
     fn prepare_state(&self) -> Result<(), FsError> {
         let at = Place::state_root();
         let error = |e: Errno| FsError::io("create", &at, e);
@@ -304,7 +341,7 @@ impl Fs for UnixFs {
             return Err(FsError::OtherVolume { tree: self.tree_path.clone(), state: self.state_path.clone() });
         }
         if metadata_of(&state_stat).mode != PRIVATE_DIR_MODE {
-            fs::fchmod(state, Mode::from_raw_mode(PRIVATE_DIR_MODE as fs::RawMode)).map_err(error)?;
+            set_mode(state, PRIVATE_DIR_MODE, || self.keeps_modes()).map_err(error)?;
         }
         if created && let Some(parent) = self.state_path.parent() {
             let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
@@ -336,18 +373,17 @@ impl Fs for UnixFs {
 
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
         let (dir, name) = self.parent(at)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| FsError::io("create", at, e))?;
+        let mode = Mode::from_raw_mode(NEW_FILE_MODE as fs::RawMode);
+        let handle = fs::openat(dir, name, NEW_FILE, mode).map_err(|e| FsError::io("create", at, e))?;
         Ok(Box::new(File::from(handle)))
     }
 
     fn create_dir(&self, at: &Place, mode: u32) -> Result<(), FsError> {
         let error = |e: Errno| FsError::io("create directory", at, e);
         let (dir, name) = self.parent(at)?;
-        let mode = Mode::from_raw_mode(mode as fs::RawMode);
         fs::mkdirat(&dir, name, Mode::RWXU).map_err(error)?;
         let handle = fs::openat(&dir, name, DIRECTORY, Mode::empty()).map_err(error)?;
-        fs::fchmod(handle, mode).map_err(error)
+        set_mode(&handle, mode, || has_mode(&handle, PRIVATE_DIR_MODE)).map_err(error)
     }
 
     fn symlink(&self, destination: &[u8], at: &Place) -> Result<(), FsError> {
@@ -390,7 +426,7 @@ impl Fs for UnixFs {
 
     fn set_mode(&self, at: &Place, mode: u32) -> Result<(), FsError> {
         let handle = self.open_file(at, "set mode of")?;
-        fs::fchmod(handle, Mode::from_raw_mode(mode as fs::RawMode)).map_err(|e| FsError::io("set mode of", at, e))
+        set_mode(handle, mode, || self.keeps_modes()).map_err(|e| FsError::io("set mode of", at, e))
     }
 
     fn sync_file(&self, at: &Place) -> Result<(), FsError> {

@@ -156,3 +156,24 @@ fn a_cancelled_check_says_what_it_did_not_read() {
     let found = check(&tree, &[&rows[2]], Depth::Content, &Silent, &cancel);
     assert!(matches!(&found[0], Finding::Other(Found::Unreadable(e)) if e.kind() == io::ErrorKind::Interrupted));
 }
+
+#[test]
+fn where_modes_are_not_kept_none_is_wrong() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("program"), "content").expect("written");
+    let rows = [file("program", b"content", true)];
+    let found = || {
+        let tree = Tree::open(dir.path(), None).expect("a tree");
+        let rows: Vec<&Row> = rows.iter().collect();
+        check(&tree, &rows, Depth::Content, &Silent, &Cancel::default()).iter().map(shown).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), ["WrongMode"]);
+    // As on a volume that shows the same for all files: neither the state directory nor a file made in it has its mode.
+    let state = dir.path().join(".lamplighter");
+    fs::create_dir(&state).expect("made");
+    fs::write(state.join("modes"), "").expect("written");
+    for path in [&state, &state.join("modes")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("own");
+    }
+    assert_eq!(found(), ["Intact"]);
+}
