@@ -328,6 +328,39 @@ fn a_failing_call_during_recovery_can_be_tried_again() {
 }
 
 #[test]
+fn where_there_is_no_room_for_names_the_next_start_finds_the_old_tree_or_the_new_one() {
+    let (mut too_few, mut forward) = (0, 0);
+    for case in &CASES {
+        let ends = case.ends();
+        for names in (0..).step_by(STRIDE) {
+            let (site, control) = ((case.prepare)(), Control::counting().with_names(names));
+            let stamps = site.stamps();
+            let result = (case.change)(&faulty(&site, &control));
+            let context = format!("{}, room for {names} names: {result:?}", case.name);
+            recover(&faulty(&site, &control)).unwrap_or_else(|e| panic!("{context}, then {e}"));
+            assert_whole(&site, &ends, &stamps, &context);
+            too_few += usize::from(result.is_err());
+            // The same, and the process ends on the way.
+            for k in (names % 11..control.calls()).step_by(11 * STRIDE) {
+                let site = (case.prepare)();
+                let control = Control::at(k, Fault::Die).with_names(names);
+                let died = (case.change)(&faulty(&site, &control));
+                let left = Control::counting().with_names(control.names());
+                let context = format!("{context}, died at {k}: {died:?}");
+                let recovered = recover(&faulty(&site, &left)).unwrap_or_else(|e| panic!("{context}, then {e}"));
+                forward += usize::from(matches!(recovered, Recovery::RolledForward(_)));
+                assert!([&ends.old.tree, &ends.new.tree].contains(&&tree_of(&site)), "{context}: neither old nor new");
+            }
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(too_few > 60 / STRIDE, "{too_few}");
+    assert!(forward > 10 / STRIDE, "{forward}");
+}
+
+#[test]
 fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
     let ends = UPDATE.ends();
     let site = Site::lived_in();

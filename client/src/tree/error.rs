@@ -141,3 +141,10 @@ pub enum TreeError {
         problems: Vec<String>,
     },
 }
+
+impl TreeError {
+    /// Whether the system had no room for data or for a name.
+    pub(super) fn lacks_room(&self) -> bool {
+        matches!(self, Self::Fs(error) if error.lacks_room())
+    }
+}

@@ -305,6 +305,11 @@ impl FsError {
             Self::OtherVolume { .. } => io::ErrorKind::CrossesDevices,
         }
     }
+
+    /// Whether there was no room for data or for a name, or none for this user.
+    pub(crate) fn lacks_room(&self) -> bool {
+        matches!(self.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }
 
 /// Held until dropped or until the process ends.

@@ -7,7 +7,7 @@
 //! previous/content/<blake3>    contents, found by what they hold
 //! previous/manifest.csv        its manifest
 //! previous/release             its signed release; written last: without it there is no previous release
-//! previous/moving              only where files cannot have two names: contents move here once the commit is over
+//! previous/moving              only where files cannot have another name: contents move here once the commit is over
 //! ```
 //!
 //! All of it is durable before the journal goes, so whoever finds the new tree finds the way back (invariant I7). A previous
@@ -81,11 +81,21 @@ impl Staging {
 }
 
 /// Before the end of a transaction that led forward: gives what it held further names here, durably. Safe to be cut off and
-/// done again.
+/// done again. Where there is no room what was staged goes first: its contents have their places in the tree by now.
 ///
 /// # Errors
 /// What the system says; the transaction can still be undone.
 pub(super) fn keep(tree: &Tree, journal: &Journal) -> Result<(), TreeError> {
+    match try_to_keep(tree, journal) {
+        Err(e) if e.lacks_room() => {
+            fs::remove_all(tree.fs(), &layout::staging(&journal.key))?;
+            try_to_keep(tree, journal)
+        }
+        result => result,
+    }
+}
+
+fn try_to_keep(tree: &Tree, journal: &Journal) -> Result<(), TreeError> {
     let fs = tree.fs();
     let Some(wanted) = Wanted::by(tree, journal)? else { return Ok(()) };
     fs::create_state_dirs(fs, &layout::previous_contents())?;
@@ -111,7 +121,11 @@ pub(super) fn settle(tree: &Tree) -> Result<(), TreeError> {
         return Ok(());
     }
     if fs.metadata(&layout::previous(layout::MOVING))?.is_some() {
-        move_held(tree)?;
+        match move_held(tree) {
+            // The app starts, though there is no way back from here.
+            Err(e) if e.lacks_room() => return Ok(drop_all(fs)?),
+            moved => moved?,
+        }
         fs.remove_file(&layout::previous(layout::MOVING))?;
         fs.sync_dir(&layout::all_previous())?;
     }
@@ -211,7 +225,6 @@ fn link_if_there(fs: &dyn Fs, from: &Place, to: &Place) -> Result<bool, FsError>
     }
     match fs.hard_link(from, to) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::StorageFull => Err(e),
         result => Ok(result.is_ok()),
     }
 }

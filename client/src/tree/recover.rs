@@ -146,7 +146,14 @@ fn run_known(
     known: Vec<Known>,
     progress: &dyn Progress,
 ) -> Result<CommitReport, TreeError> {
-    let mut report = Run::new(tree, journal, side, known, progress).run()?;
+    let mut report = match Run::new(tree, journal, side, known, progress).run() {
+        // Going back needs nothing of what was staged, and may need a name where there is no room for one.
+        Err(e) if side == Side::Before && e.lacks_room() => {
+            fs::remove_all(tree.fs(), &layout::staging(&journal.key))?;
+            Run::new(tree, journal, side, classify(tree, journal)?, progress).run()?
+        }
+        run => run?,
+    };
     if side == Side::After {
         apply::keep_late_edits(tree, journal, &[], &mut report)?;
     }

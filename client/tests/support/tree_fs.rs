@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lamplighter_client::tree::fs::{
@@ -47,6 +47,8 @@ pub(crate) struct Control {
     calls: AtomicU64,
     at: u64,
     fault: Fault,
+    /// Names the volume has room for, beside those there are.
+    names: AtomicI64,
 }
 
 impl Control {
@@ -57,7 +59,27 @@ impl Control {
 
     /// A control with `fault` at the call number `at`, from 0.
     pub(crate) fn at(at: u64, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { calls: AtomicU64::new(0), at, fault })
+        Arc::new(Self { calls: AtomicU64::new(0), at, fault, names: AtomicI64::new(i64::MAX / 2) })
+    }
+
+    /// The same on a volume that has room for so many more names: files, links and directories.
+    pub(crate) fn with_names(self: Arc<Self>, names: u64) -> Arc<Self> {
+        self.names.store(names as i64, Ordering::SeqCst);
+        self
+    }
+
+    /// Names there is room for still.
+    pub(crate) fn names(&self) -> u64 {
+        self.names.load(Ordering::SeqCst) as u64
+    }
+
+    fn take_name(&self) -> io::Result<()> {
+        let taken = self.names.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| (left > 0).then_some(left - 1));
+        taken.map(drop).map_err(|_| Refusal::Space.error())
+    }
+
+    fn give_name(&self) {
+        self.names.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Calls so far.
@@ -124,6 +146,24 @@ impl FaultyFs {
 
     fn change(&self, call: &'static str, at: &Place) -> Result<(), FsError> {
         self.control.change().map_err(|e| FsError::io(call, at, e))
+    }
+
+    /// A call that makes a name.
+    fn name(&self, call: &'static str, at: &Place, make: impl FnOnce() -> Result<(), FsError>) -> Result<(), FsError> {
+        self.change(call, at)?;
+        self.control.take_name().map_err(|e| FsError::io(call, at, e))?;
+        make().inspect_err(|_| self.control.give_name())
+    }
+
+    /// A call that takes a name away.
+    fn unname(
+        &self,
+        call: &'static str,
+        at: &Place,
+        remove: impl FnOnce() -> Result<(), FsError>,
+    ) -> Result<(), FsError> {
+        self.change(call, at)?;
+        remove().inspect(|()| self.control.give_name())
     }
 }
 
@@ -215,41 +255,40 @@ impl Fs for FaultyFs {
     }
 
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
-        self.change("create", at)?;
-        Ok(Box::new(FaultyFile { inner: self.inner.create_file(at)?, control: self.control.clone() }))
+        let mut made = None;
+        self.name("create", at, || self.inner.create_file(at).map(|file| made = Some(file)))?;
+        Ok(Box::new(FaultyFile { inner: made.expect("made"), control: self.control.clone() }))
     }
 
     fn create_dir(&self, at: &Place, mode: u32) -> Result<(), FsError> {
-        self.change("create directory", at)?;
-        self.inner.create_dir(at, mode)
+        self.name("create directory", at, || self.inner.create_dir(at, mode))
     }
 
     fn symlink(&self, destination: &[u8], at: &Place) -> Result<(), FsError> {
-        self.change("create link", at)?;
-        self.inner.symlink(destination, at)
+        self.name("create link", at, || self.inner.symlink(destination, at))
     }
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
-        self.change("link", from)?;
-        if self.lacks.hard_links {
-            return Err(FsError::io("link", from, io::Error::from(io::ErrorKind::Unsupported)));
-        }
-        self.inner.hard_link(from, to)
+        let none = || FsError::io("link", from, io::Error::from(io::ErrorKind::Unsupported));
+        self.name("link", from, || if self.lacks.hard_links { Err(none()) } else { self.inner.hard_link(from, to) })
     }
 
     fn rename(&self, from: &Place, to: &Place, existing: Existing) -> Result<(), FsError> {
         self.change("rename", to)?;
-        self.inner.rename(from, to, existing)
+        let replaces = existing == Existing::Replace && self.inner.metadata(to)?.is_some();
+        self.inner.rename(from, to, existing)?;
+        if replaces {
+            self.control.give_name();
+        }
+        Ok(())
     }
 
     fn remove_file(&self, at: &Place) -> Result<(), FsError> {
-        self.change("remove", at)?;
-        self.inner.remove_file(at)
+        self.unname("remove", at, || self.inner.remove_file(at))
     }
 
     fn remove_dir(&self, at: &Place) -> Result<(), FsError> {
-        self.change("remove directory", at)?;
-        self.inner.remove_dir(at)
+        self.unname("remove directory", at, || self.inner.remove_dir(at))
     }
 
     fn set_mode(&self, at: &Place, mode: u32) -> Result<(), FsError> {

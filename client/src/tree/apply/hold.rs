@@ -108,9 +108,17 @@ impl Run<'_> {
         if self.fs.metadata(&spare)?.is_some() {
             self.fs.remove_file(&spare)?;
         }
-        // Without links a large backup is itself renamed back.
-        let held = hold_content(self.fs, &backup, &spare, &entry.before)?;
-        Ok(Some(if held.is_some() { spare } else { backup }))
+        match hold_content(self.fs, &backup, &spare, &entry.before) {
+            Ok(Some(_)) => Ok(Some(spare)),
+            // Without links a large backup is itself renamed back.
+            Ok(None) => Ok(Some(backup)),
+            // So is any where there is no room for a third name: nothing else would free some.
+            Err(e) if e.lacks_room() => {
+                remove_all(self.fs, &spare)?;
+                Ok(Some(backup))
+            }
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
@@ -169,7 +177,7 @@ fn has_links(fs: &dyn Fs, key: &str, file: &Place) -> Result<bool, FsError> {
 
 /// Whether a link was refused for what is there, or for want of room, and not because there are no links.
 fn is_about_the_file(refused: &FsError) -> bool {
-    matches!(refused.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull)
+    refused.kind() == io::ErrorKind::NotFound || refused.lacks_room()
 }
 
 /// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was.
