@@ -13,8 +13,8 @@
 //! * **I6** Lack of space, of rights, and files that changed since the plan was made are found before the journal exists;
 //!   any later error rolls back.
 //! * **I7** Whoever finds the new tree finds the way back to the one before, offline, until it is dropped
-//!   ([`TreeLock::drop_previous`]); for contents the user had not edited. Where files cannot have two names, a power cut
-//!   between two renames may lose it.
+//!   ([`TreeLock::drop_previous`]); for contents the user had not edited. Where files cannot have two names, or there is no
+//!   room for another, a power cut between two renames may lose it, and so may a disk that fills up just then.
 //!
 //! # Layout of the state directory
 //!
@@ -25,12 +25,13 @@
 //! staging/<key>/<n>         new contents, verified; also where a resumed update finds them
 //! staging/<key>/partial/    downloads in progress
 //! staging/<key>/record/     what the update leads to; there once everything is staged
-//! backup/<key>/<n>          old contents: hard links, so no data is copied
+//! backup/<key>/<n>          old contents: hard links, so no data is copied, where the volume has them
 //! kept/<n>/<path>           what belonged to the user and stood in the way
 //! installed/release, installed/manifest.csv     the record: what the tree is; switched by the transaction
 //! previous/                 the release before: its record and what the tree no longer has of it
 //! programs/<digest>/<name>  programs of the release that run from outside the tree
 //! trash/                    on Windows: files that were running when they were replaced
+//! modes                     for a moment: shows whether the volume keeps the mode of a file
 //! ```
 //!
 //! The state directory is `.lamplighter` in the tree; for a macOS bundle, whose signature allows nothing foreign inside,

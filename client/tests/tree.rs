@@ -17,7 +17,7 @@ use lamplighter_client::progress::Silent;
 #[cfg(unix)]
 use lamplighter_client::tree::fs::FsError;
 use lamplighter_client::tree::{Before, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
-use tree::Item::{Dir, File, Program};
+use tree::Item::{Dir, File, Link, Program};
 use tree::{Release, Site, commit, manifest, path, record, stage, update};
 
 fn old() -> Release {
@@ -286,6 +286,22 @@ fn lack_of_space_and_rights_and_files_in_use_are_found_before_the_commit_begins(
     assert!(matches!(&no_rights, TreeError::NotWritable { path, .. } if path == "lib"), "{no_rights}");
     let held = on(Lacks { held: Some("app"), ..NOTHING });
     assert!(matches!(&held, TreeError::NotWritable { path, .. } if path == "app"), "{held}");
+}
+
+#[test]
+fn where_no_link_can_be_made_a_release_with_one_changes_nothing() {
+    use tree_fs::{Control, FaultyFs, Lacks, NOTHING};
+    let mut new = new();
+    new.push(("lib/link", Link("a")));
+    new.sort_by_key(|(path, _)| *path);
+    let site = Site::plain(&old());
+    let before = site.snapshot();
+    let lacks = Lacks { links: true, ..NOTHING };
+    let fs = FaultyFs::open_on(lacks, &site.root(), &site.state(), Control::counting());
+    let refused = update(&site.tree_on(fs), &old(), &new);
+    assert!(matches!(&refused, Err(TreeError::NoLinks { path, .. }) if path == "lib/link"), "{refused:?}");
+    assert_eq!(site.snapshot(), before);
+    assert!(!site.tree().is_in_transaction().expect("looked"));
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub(super) fn prepare(tree: &Tree, transaction: &Transaction) -> Result<Prepared
 
     let staged_stamps = check_staged(fs, transaction.staging.key(), &ops)?;
     probe(fs, &ops)?;
+    probe_links(fs, transaction.staging.key(), &ops)?;
     let known = ops.iter().zip(stamps).zip(staged_stamps).map(|((op, stamp), staged_stamp)| Known {
         facts: Facts { current: current(op), staged: op.staged.is_some(), backup: false },
         stamp,
@@ -146,6 +147,20 @@ fn probe(fs: &dyn Fs, ops: &[JournalOp]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// Finds out whether links can be made, if any is to be.
+fn probe_links(fs: &dyn Fs, key: &str, ops: &[JournalOp]) -> Result<(), TreeError> {
+    let is_new = |op: &&JournalOp| matches!(op.after, Thing::Link { .. }) && current(op) != Current::Both;
+    let Some(op) = ops.iter().find(is_new) else { return Ok(()) };
+    let Some(destination) = &op.destination else { return Ok(()) };
+    let tried = layout::tried_link(key);
+    fs::remove_all(fs, &tried)?;
+    match fs.symlink(destination.as_str().as_bytes(), &tried) {
+        Ok(()) => Ok(fs.remove_file(&tried)?),
+        Err(source) if source.lacks_room() => Err(source.into()),
+        Err(source) => Err(TreeError::NoLinks { path: op.path.to_string(), source }),
+    }
 }
 
 fn not_writable(place: &Place, source: FsError) -> TreeError {

@@ -27,8 +27,8 @@ impl TreeLock {
     /// makes it the new one or the old one. `progress` receives [`Phase::Commit`] with the bytes put in place.
     ///
     /// # Errors
-    /// Before the first change: [`TreeError::ChangedMeanwhile`], [`TreeError::NotWritable`], [`TreeError::NoSpace`],
-    /// [`TreeError::InTheWay`], a link where a directory should be. After it: [`TreeError::RolledBack`], with the tree as it
+    /// Before the first change: [`TreeError::ChangedMeanwhile`], [`TreeError::NotWritable`], [`TreeError::NoLinks`],
+    /// [`TreeError::NoSpace`], [`TreeError::InTheWay`], a link where a directory should be. After it: [`TreeError::RolledBack`], with the tree as it
     /// was, or [`TreeError::CutOff`], where recovery has to do the rest.
     pub fn commit(&self, transaction: Transaction, progress: &dyn Progress) -> Result<CommitReport, TreeError> {
         if self.is_in_transaction()? {

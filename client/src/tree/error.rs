@@ -75,6 +75,14 @@ pub enum TreeError {
         /// What the probe said.
         source: FsError,
     },
+    /// The volume has no symbolic links, or this user may make none.
+    #[error("{path} is a link, and none can be made here: {source}")]
+    NoLinks {
+        /// Path in the tree.
+        path: String,
+        /// What the system said.
+        source: FsError,
+    },
     /// Too little space is left to begin.
     #[error("not enough disk space: {needed_bytes} bytes needed, {free_bytes} free")]
     NoSpace {

@@ -68,9 +68,9 @@ pub(super) fn staged(key: &str, number: usize) -> Place {
     staging(key).entry(number.to_string())
 }
 
-/// A name that is tried, to see whether the volume gives a file a second one.
-pub(super) fn second_name(key: &str) -> Place {
-    staging(key).entry("second-name")
+/// A link that is tried, hard or symbolic, to see whether the volume has such links.
+pub(super) fn tried_link(key: &str) -> Place {
+    staging(key).entry("tried-link")
 }
 
 /// A link on its way into the tree.

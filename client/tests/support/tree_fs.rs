@@ -109,6 +109,7 @@ impl Control {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lacks {
     pub(crate) hard_links: bool,
+    pub(crate) links: bool,
     /// Told as free, if not what is.
     pub(crate) free_bytes: Option<u64>,
     /// Files that are cheap to flush one by one.
@@ -121,7 +122,7 @@ pub(crate) struct Lacks {
 
 /// A volume with everything.
 pub(crate) const NOTHING: Lacks =
-    Lacks { hard_links: false, free_bytes: None, cheap_flushes: false, rights: None, held: None };
+    Lacks { hard_links: false, links: false, free_bytes: None, cheap_flushes: false, rights: None, held: None };
 
 pub(crate) struct FaultyFs {
     inner: Box<dyn Fs>,
@@ -265,7 +266,12 @@ impl Fs for FaultyFs {
     }
 
     fn symlink(&self, destination: &[u8], at: &Place) -> Result<(), FsError> {
-        self.name("create link", at, || self.inner.symlink(destination, at))
+        let none = || FsError::io("create link", at, io::Error::from(io::ErrorKind::Unsupported));
+        self.name(
+            "create link",
+            at,
+            || if self.lacks.links { Err(none()) } else { self.inner.symlink(destination, at) },
+        )
     }
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {

@@ -167,7 +167,7 @@ pub(in crate::tree) fn copied_bytes(fs: &dyn Fs, key: &str, files: &[(Place, u64
 }
 
 fn has_links(fs: &dyn Fs, key: &str, file: &Place) -> Result<bool, FsError> {
-    let second = layout::second_name(key);
+    let second = layout::tried_link(key);
     remove_all(fs, &second)?;
     match fs.hard_link(file, &second) {
         Ok(()) => fs.remove_file(&second).map(|()| true),
