@@ -1,6 +1,6 @@
 //! What the disk holds, in the words of base and target release.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::Deploy;
 use crate::error::Error;
@@ -57,21 +57,27 @@ pub(super) fn at(
 }
 
 /// What stands at a new path and is only found there because the file system takes the name of a file that goes for it
-/// is not the new file: it would go with the old name.
+/// is not the new file: it would go with the old name, whichever of the two spellings it has.
 fn tell_respelled(
     deploy: &Deploy<'_>,
     differences: &[Difference],
     rows: &[(&Row, Option<&Row>)],
     found: &mut [OnDisk],
 ) -> Result<(), Error> {
-    let goes = differences.iter().zip(rows).filter(|(d, _)| matches!(d, Difference::Removed { .. }));
-    let goes: HashSet<String> = goes.map(|(_, (row, _))| row.path.fold_key()).collect();
+    let removed =
+        differences.iter().zip(rows).zip(&*found).filter(|((d, _), _)| matches!(d, Difference::Removed { .. }));
+    let there = removed.filter(|(_, found)| **found != OnDisk::Absent);
+    let goes: HashMap<String, &Row> = there.map(|((_, (row, _)), _)| (row.path.fold_key(), *row)).collect();
     let mut spelling = Spelling::new(deploy.lock.fs());
     for ((row, base), found) in rows.iter().zip(found) {
         let stands = matches!(found, OnDisk::AsTarget | OnDisk::AsTargetButMode);
-        if stands && base.is_none() && !goes.is_empty() && goes.contains(&row.path.fold_key()) {
-            let exact = spelling.is_exact(&Place::tree(&row.path)).map_err(TreeError::from)?;
-            *found = if exact { *found } else { OnDisk::Foreign };
+        if !stands || base.is_some() || goes.is_empty() {
+            continue;
+        }
+        let Some(other) = goes.get(&row.path.fold_key()) else { continue };
+        let mut is_exact = |row: &Row| spelling.is_exact(&Place::tree(&row.path)).map_err(TreeError::from);
+        if !is_exact(row)? || !is_exact(other)? {
+            *found = OnDisk::Foreign;
         }
     }
     Ok(())

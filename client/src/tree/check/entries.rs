@@ -19,6 +19,13 @@ pub(super) struct Entries<'a> {
     ops: BTreeMap<(Area, EntryPath), (JournalOp, Option<Stamp>)>,
 }
 
+/// The op that removes a name which the file system takes for another that is made.
+struct OtherSpelling {
+    op: usize,
+    /// Whether the entry is spelled already as the one that is made.
+    is_spelled_new: bool,
+}
+
 /// What an op makes of its path.
 struct Wanted {
     after: Thing,
@@ -34,25 +41,27 @@ impl<'a> Entries<'a> {
     /// Takes over what the plan asks, `seen` being what lies at each path.
     pub(super) fn add_ops(&mut self, ops: &[Op], seen: Vec<Observed>) -> Result<(), TreeError> {
         let respelled = self.respelled(ops, &seen)?;
-        let gone: HashSet<&RelPath> = respelled.values().map(|index| ops[*index].path()).collect();
+        let gone: HashSet<&RelPath> = respelled.values().map(|other| ops[other.op].path()).collect();
         for (index, op) in ops.iter().enumerate() {
             if gone.contains(op.path()) {
                 continue;
             }
-            let other = respelled.get(&index).map(|other| &ops[*other]);
-            let before = other.map_or(op.before(), Op::before);
+            let other = respelled.get(&index).map(|other| (&ops[other.op], other.is_spelled_new));
+            let before = other.map_or(op.before(), |(other, _)| other.before());
             let Some(found) = seen[index].thing else {
                 return Err(TreeError::InTheWay { path: op.path().to_string() });
             };
-            let was = other.map(|other| EntryPath::from(other.path()));
+            let was =
+                other.filter(|(_, is_spelled_new)| !is_spelled_new).map(|(other, _)| EntryPath::from(other.path()));
             self.add_op(op, before, found, seen[index].stamp, was)?;
         }
         Ok(())
     }
 
     /// For each op that makes a name, an op that removes the same name in another spelling, where the file system takes
-    /// both for one.
-    fn respelled(&self, ops: &[Op], seen: &[Observed]) -> Result<HashMap<usize, usize>, TreeError> {
+    /// both for one. The entry may have either: a directory above it keeps the spelling it was made with, whatever release it
+    /// is of.
+    fn respelled(&self, ops: &[Op], seen: &[Observed]) -> Result<HashMap<usize, OtherSpelling>, TreeError> {
         let makes = |op: &Op| matches!(op, Op::Put { .. } | Op::Link { .. });
         let is_leaf = |index: usize| seen[index].thing.is_some_and(|t| t.is_leaf());
         let unlisted = |op: &Op| !matches!(op.before(), Before::Listed(_));
@@ -66,9 +75,12 @@ impl<'a> Entries<'a> {
         let (mut pairs, mut spelling) = (HashMap::new(), Spelling::new(self.fs));
         for index in meets {
             let Some(other) = removed.get(&ops[index].path().fold_key()) else { continue };
-            let same = seen[index].stamp == seen[*other].stamp && seen[index].thing == seen[*other].thing;
-            if same && !spelling.is_exact(&Place::tree(ops[index].path()))? {
-                pairs.insert(index, *other);
+            if seen[index].stamp != seen[*other].stamp || seen[index].thing != seen[*other].thing {
+                continue;
+            }
+            let is_spelled_new = spelling.is_exact(&Place::tree(ops[index].path()))?;
+            if !is_spelled_new || !spelling.is_exact(&Place::tree(ops[*other].path()))? {
+                pairs.insert(index, OtherSpelling { op: *other, is_spelled_new });
             }
         }
         Ok(pairs)

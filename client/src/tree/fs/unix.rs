@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use super::{
     Stamp, WriteFile,
 };
 use crate::lock_file::LockFile;
+use crate::tree::volume_kind;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// `NONBLOCK`: opening a pipe must not wait for a writer.
@@ -32,6 +33,8 @@ const NEW_FILE: OFlags =
 const NEW_FILE_MODE: u32 = 0o600;
 /// In the state directory, for a moment: a file made to see what becomes of its mode.
 pub(super) const MODES: &str = "modes";
+/// Volumes that number a file anew whenever they come upon it, some by each spelling of its name.
+const UNNUMBERED: [&str; 5] = ["fat", "exfat", "fuse", "msdos", "macfuse"];
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct UnixFs {
@@ -41,6 +44,7 @@ pub(super) struct UnixFs {
     state_path: PathBuf,
     /// Whether a path is tried in one call before it is walked.
     at_once: bool,
+    numbered: bool,
     keeps_modes: OnceLock<bool>,
     /// Whether one flush of the volume does for all files of it.
     #[cfg(target_os = "linux")]
@@ -57,6 +61,7 @@ impl UnixFs {
             state: OnceLock::new(),
             state_path: state.into(),
             at_once: true,
+            numbered: !volume_kind(tree).is_some_and(|kind| UNNUMBERED.contains(&kind.as_str())),
             keeps_modes: OnceLock::new(),
             #[cfg(target_os = "linux")]
             syncs_volume: OnceLock::new(),
@@ -111,7 +116,7 @@ impl UnixFs {
 }
 
 fn has_mode(handle: impl AsFd, mode: u32) -> bool {
-    fs::fstat(handle).is_ok_and(|stat| metadata_of(&stat).mode == mode)
+    fs::fstat(handle).is_ok_and(|stat| mode_of(&stat) == mode)
 }
 
 /// Sets exactly these permission bits; that it may not be done is no error where they are not kept.
@@ -125,13 +130,13 @@ fn set_mode(handle: impl AsFd, mode: u32, are_kept: impl Fn() -> bool) -> Result
 /// Whether a file that is made in `dir` has the permission bits it is made with. One that was left there was made here, too.
 fn keeps_mode_of_new_file(dir: impl AsFd) -> bool {
     let dir = dir.as_fd();
-    let metadata = match fs::openat(dir, MODES, NEW_FILE, Mode::from_raw_mode(NEW_FILE_MODE as fs::RawMode)) {
-        Ok(handle) => fs::fstat(handle).ok().map(|stat| metadata_of(&stat)),
-        Err(Errno::EXIST) => metadata_at(dir, OsStr::new(MODES)).ok().flatten(),
-        Err(_) => None,
+    let stat = match fs::openat(dir, MODES, NEW_FILE, Mode::from_raw_mode(NEW_FILE_MODE as fs::RawMode)) {
+        Ok(handle) => fs::fstat(handle),
+        Err(Errno::EXIST) => fs::statat(dir, MODES, AtFlags::SYMLINK_NOFOLLOW),
+        Err(refused) => Err(refused),
     };
     let _ = fs::unlinkat(dir, MODES, AtFlags::empty());
-    metadata.is_some_and(|metadata| metadata.mode == NEW_FILE_MODE)
+    stat.is_ok_and(|stat| mode_of(&stat) == NEW_FILE_MODE)
 }
 
 /// One call where the kernel knows it; nothing where it does not.
@@ -177,7 +182,13 @@ fn walk(root: &OwnedFd, place: &Place) -> Result<OwnedFd, FsError> {
 
 // The widths of these fields differ from system to system.
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-fn metadata_of(stat: &fs::Stat) -> Metadata {
+fn mode_of(stat: &fs::Stat) -> u32 {
+    u32::from(stat.st_mode) & 0o7777
+}
+
+/// `numbered`: whether the number of a file says anything.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn metadata_of(stat: &fs::Stat, numbered: bool) -> Metadata {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => FileKind::File,
         FileType::Directory => FileKind::Directory,
@@ -185,32 +196,33 @@ fn metadata_of(stat: &fs::Stat) -> Metadata {
         _ => FileKind::Special,
     };
     let modified_ns = i128::from(stat.st_mtime as i64) * 1_000_000_000 + i128::from(stat.st_mtime_nsec as i64);
-    let stamp = Stamp { file: stat.st_ino as u64, size: u64::try_from(stat.st_size).unwrap_or(0), modified_ns };
-    Metadata { kind, mode: u32::from(stat.st_mode) & 0o7777, stamp }
+    let file = if numbered { stat.st_ino as u64 } else { 0 };
+    let stamp = Stamp { file, size: u64::try_from(stat.st_size).unwrap_or(0), modified_ns };
+    Metadata { kind, mode: mode_of(stat), stamp }
 }
 
-fn metadata_at(dir: impl AsFd, name: &OsStr) -> Result<Option<Metadata>, Errno> {
+fn metadata_at(dir: impl AsFd, name: &OsStr, numbered: bool) -> Result<Option<Metadata>, Errno> {
     match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(metadata_of(&stat))),
+        Ok(stat) => Ok(Some(metadata_of(&stat, numbered))),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-fn look_at(dir: impl AsFd, name: &OsStr) -> Result<Entry, Errno> {
+fn look_at(dir: impl AsFd, name: &OsStr, numbered: bool) -> Result<Entry, Errno> {
     let dir = dir.as_fd();
     // A regular file, the usual case, takes two calls.
     match fs::openat(dir, name, READ, Mode::empty()) {
         Ok(handle) => {
-            let metadata = metadata_of(&fs::fstat(&handle)?);
+            let metadata = metadata_of(&fs::fstat(&handle)?, numbered);
             Ok(match metadata.kind {
-                FileKind::File => Entry::File(Box::new(File::from(handle)), metadata),
+                FileKind::File => Entry::File(Box::new(OpenFile { file: File::from(handle), numbered }), metadata),
                 FileKind::Directory => Entry::Directory(metadata),
                 FileKind::Link | FileKind::Special => Entry::Special(metadata),
             })
         }
         Err(Errno::NOENT) => Ok(Entry::Absent),
-        Err(refused) => match metadata_at(dir, name)? {
+        Err(refused) => match metadata_at(dir, name, numbered)? {
             None => Ok(Entry::Absent),
             Some(metadata) => match metadata.kind {
                 FileKind::Link => {
@@ -233,21 +245,39 @@ fn is_nowhere(error: &FsError) -> bool {
 struct OpenDirectory {
     handle: OwnedFd,
     place: Place,
+    numbered: bool,
 }
 
 impl Directory for OpenDirectory {
     fn look(&self, name: &OsStr) -> Result<Entry, FsError> {
-        look_at(&self.handle, name).map_err(|e| FsError::io("open", &self.place.entry(name), e))
+        look_at(&self.handle, name, self.numbered).map_err(|e| FsError::io("open", &self.place.entry(name), e))
     }
 
     fn metadata(&self, name: &OsStr) -> Result<Option<Metadata>, FsError> {
-        metadata_at(&self.handle, name).map_err(|e| FsError::io("look at", &self.place.entry(name), e))
+        metadata_at(&self.handle, name, self.numbered).map_err(|e| FsError::io("look at", &self.place.entry(name), e))
     }
 }
 
-impl ReadFile for File {
+struct OpenFile {
+    file: File,
+    numbered: bool,
+}
+
+impl Read for OpenFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for OpenFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl ReadFile for OpenFile {
     fn metadata(&self) -> io::Result<Metadata> {
-        Ok(metadata_of(&fs::fstat(self)?))
+        Ok(metadata_of(&fs::fstat(&self.file)?, self.numbered))
     }
 }
 
@@ -266,24 +296,26 @@ impl Fs for UnixFs {
     fn metadata(&self, at: &Place) -> Result<Option<Metadata>, FsError> {
         let found = match at.name() {
             None => self.open_dir(at).and_then(|dir| match fs::fstat(dir) {
-                Ok(stat) => Ok(Some(metadata_of(&stat))),
+                Ok(stat) => Ok(Some(metadata_of(&stat, self.numbered))),
                 Err(e) => Err(FsError::io("look at", at, e)),
             }),
-            Some(_) => self
-                .parent(at)
-                .and_then(|(dir, name)| metadata_at(dir, name).map_err(|e| FsError::io("look at", at, e))),
+            Some(_) => self.parent(at).and_then(|(dir, name)| {
+                metadata_at(dir, name, self.numbered).map_err(|e| FsError::io("look at", at, e))
+            }),
         };
         found.or_else(|e| if is_nowhere(&e) { Ok(None) } else { Err(e) })
     }
 
     fn look(&self, at: &Place) -> Result<Entry, FsError> {
-        let found = self.parent(at).and_then(|(dir, name)| look_at(dir, name).map_err(|e| FsError::io("open", at, e)));
+        let found = self
+            .parent(at)
+            .and_then(|(dir, name)| look_at(dir, name, self.numbered).map_err(|e| FsError::io("open", at, e)));
         found.or_else(|e| if is_nowhere(&e) { Ok(Entry::Absent) } else { Err(e) })
     }
 
     fn directory(&self, at: &Place) -> Result<Option<Box<dyn Directory>>, FsError> {
         match self.open_dir(at) {
-            Ok(handle) => Ok(Some(Box::new(OpenDirectory { handle, place: at.clone() }))),
+            Ok(handle) => Ok(Some(Box::new(OpenDirectory { handle, place: at.clone(), numbered: self.numbered }))),
             Err(e) if is_nowhere(&e) => Ok(None),
             Err(e) => Err(e),
         }
@@ -340,7 +372,7 @@ impl Fs for UnixFs {
             }
             return Err(FsError::OtherVolume { tree: self.tree_path.clone(), state: self.state_path.clone() });
         }
-        if metadata_of(&state_stat).mode != PRIVATE_DIR_MODE {
+        if mode_of(&state_stat) != PRIVATE_DIR_MODE {
             set_mode(state, PRIVATE_DIR_MODE, || self.keeps_modes()).map_err(error)?;
         }
         if created && let Some(parent) = self.state_path.parent() {
@@ -404,7 +436,7 @@ impl Fs for UnixFs {
         if existing == Existing::Refuse {
             match fs::renameat_with(&from_dir, from_name, &to_dir, to_name, RenameFlags::NOREPLACE) {
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                    if metadata_at(&to_dir, to_name).map_err(error)?.is_some() {
+                    if metadata_at(&to_dir, to_name, self.numbered).map_err(error)?.is_some() {
                         return Err(error(Errno::EXIST));
                     }
                 }
