@@ -186,11 +186,12 @@ def long(arguments):
     text = table(found, {name: "" for _, name, _, _ in ROWS})
     missing = [name for name in LONG_RUNS if name not in there]
     print(text, f"not run: {', '.join(missing) or 'none'}", sep="\n")
-    judged(found)
+    # What is not as it must be is recorded, too: nobody runs hours again to see it.
     if arguments.record:
         not_run = f"\n\nNot run: {', '.join(missing)}." if missing else ""
         commands = listed((command, env) for name, (_, command, env) in LONG_RUNS.items() if name in there)
         LONG_PAGE.write_text(f"{LONG_HEAD}\n{text}{not_run}\n\nMachine: {machine()}.\n\nRuns:\n\n{commands}\n")
+    judged(found)
 
 
 def main():

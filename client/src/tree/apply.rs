@@ -182,7 +182,14 @@ impl<'a> Run<'a> {
                 Existing::Replace
             }
         };
-        let Some(source) = self.source(op)? else { return Ok(()) };
+        let Some(source) = self.source(op)? else {
+            // Nothing is left of what was there, and the new content is none of this side's.
+            if current == Current::After && existing == Existing::Replace {
+                self.fs.remove_file(&target)?;
+                self.known[op].facts.current = Current::Missing;
+            }
+            return Ok(());
+        };
         self.fs.rename(&source, &target, existing).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => changed(self.op(op), "nothing", "something new"),
             _ => e.into(),

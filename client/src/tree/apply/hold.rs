@@ -97,6 +97,7 @@ impl Run<'_> {
         let entry = self.op(op);
         if !self.known[op].facts.backup {
             return match entry.backup {
+                Backup::Keep if self.current(op) == Current::After => self.set_aside_since(op),
                 // The user took it away between the crash and now.
                 Backup::Keep | Backup::None => Ok(None),
                 Backup::Drop => Err(changed(entry, "its backup", "none")),
@@ -119,6 +120,21 @@ impl Run<'_> {
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// A name for what lay at the path when a run before this one put the new content there: the user had written over what was to
+    /// be kept, so that was set aside in its place.
+    fn set_aside_since(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
+        let (entry, spare) = (self.op(op), layout::restore_spare(&self.journal.key, op));
+        for number in (self.journal.kept + 1..next_kept(self.fs)?).rev() {
+            let kept = layout::kept_entry(number, &entry.path)?;
+            let Some(thing) = scan::observe(self.fs, &kept)?.thing.filter(Thing::is_leaf) else { continue };
+            self.create_state_dirs(&layout::backups(&self.journal.key))?;
+            remove_all(self.fs, &spare)?;
+            let held = hold_content(self.fs, &kept, &spare, &thing)?;
+            return Ok(Some(if held.is_some() { spare } else { kept }));
+        }
+        Ok(None)
     }
 
     /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
