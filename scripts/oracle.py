@@ -23,7 +23,6 @@ import time
 
 import lab
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PINS = ["tuf==7.0.1", "securesystemslib==1.6.0", "cryptography==50.0.2"]
 # Enough of them that a kind that is missing is missing by mistake.
 WHOLE = 1000

@@ -16,7 +16,6 @@ what of it was not run.
 import argparse
 import json
 import os
-import pathlib
 import platform
 import shutil
 import subprocess
