@@ -507,7 +507,11 @@ fn verify_and_deploy(config: Config) -> Result<(), Error> {
     let updater = Updater::open(config)?;
     // Offline, what is installed is made whole as far as it can be.
     let updated = updater.update(None);
-    if updater.verify(false)?.damaged.iter().any(|damage| !damage.keep) {
+    let is_damaged = match updater.verify(false) {
+        Err(Error::Tree(TreeError::NeedsHeal { .. })) => true,
+        verified => verified?.damaged.iter().any(|damage| !damage.keep),
+    };
+    if is_damaged {
         updater.heal(None)?;
         return Ok(());
     }

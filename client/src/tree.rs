@@ -21,7 +21,7 @@
 //! ```text
 //! lock                      held through the kernel; never truncated, its presence means nothing
 //! journal                   present while a transaction is in flight (crate::format::journal); .tmp while it is
-//!                           written, .done when it is over, .abandoned if nobody could follow it
+//!                           written, .done when it is over, .abandoned until a heal if nobody could follow it
 //! staging/<key>/<n>         new contents, verified; also where a resumed update finds them
 //! staging/<key>/partial/    downloads in progress
 //! staging/<key>/record/     what the update leads to; there once everything is staged
@@ -203,6 +203,14 @@ impl Tree {
     /// What the system says.
     pub fn is_in_transaction(&self) -> Result<bool, TreeError> {
         Ok(self.fs().metadata(&layout::journal())?.is_some())
+    }
+
+    /// True while the tree is, or may be, neither release: in a transaction, or given up and not healed yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_unfinished(&self) -> Result<bool, TreeError> {
+        Ok(self.is_in_transaction()? || self.fs().metadata(&layout::journal_abandoned())?.is_some())
     }
 }
 

@@ -363,15 +363,13 @@ impl Updater {
     /// No record; whatever stops it.
     pub fn heal(&self, from: Option<&str>) -> Result<DeployReport, Error> {
         self.may_stage()?;
-        let lock = self.tree.lock(LOCK_WAIT)?;
-        match lock.recover() {
-            // Neither manifest can be put together from what is on disk, so the record decides and the site fills in.
-            Err(TreeError::NeedsHeal { .. }) => self.tell_recovery(&lock.abandon()?),
-            other => self.tell_recovery(&other?),
-        }
+        let lock = self.begin_anyway()?;
         let record = self.required_record()?;
         let downloader = self.downloader(from, &self.state()?.mirrors)?;
         let ended = self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly));
+        if ended.is_ok() {
+            lock.healed()?;
+        }
         self.noted(&lock, "heal", ended, deployed)
     }
 
@@ -382,10 +380,12 @@ impl Updater {
     /// No record; whatever stops it.
     pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
         self.may_stage()?;
-        let lock = self.begin()?;
+        let lock = self.begin_anyway()?;
         let record = self.required_record()?;
         let downloader = self.downloader(None, &self.state()?.mirrors)?;
-        self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))
+        let deployed = self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))?;
+        lock.healed()?;
+        Ok(deployed)
     }
 
     fn deploy<'a>(&'a self, lock: &'a TreeLock, downloader: &'a Downloader) -> Deploy<'a> {
@@ -408,6 +408,17 @@ impl Updater {
     fn begin(&self) -> Result<TreeLock, Error> {
         let lock = self.tree.lock(LOCK_WAIT)?;
         self.recover(&lock)?;
+        Ok(lock)
+    }
+
+    /// The same for what does with any tree that has a record: a transaction that cannot be recovered is given up.
+    fn begin_anyway(&self) -> Result<TreeLock, Error> {
+        let lock = self.tree.lock(LOCK_WAIT)?;
+        match lock.recover() {
+            // Neither manifest can be put together from what is on disk, so the record decides and the site fills in.
+            Err(TreeError::NeedsHeal { .. }) => self.tell_recovery(&lock.abandon()?),
+            other => self.tell_recovery(&other?),
+        }
         Ok(lock)
     }
 

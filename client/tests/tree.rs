@@ -227,8 +227,10 @@ fn a_damaged_journal_is_dropped_only_over_an_intact_tree() {
     let lock = lock(&site);
     assert!(matches!(lock.staging("heal"), Err(TreeError::InTransaction)));
     lock.abandon().expect("put away");
-    assert_eq!(lock.recover().expect("no journal"), Recovery::Nothing);
     assert!(lock.staging("heal").is_ok());
+    assert!(matches!(lock.recover(), Err(TreeError::NeedsHeal { .. })), "it is not whole yet");
+    lock.healed().expect("noted");
+    assert_eq!(lock.recover().expect("whole"), Recovery::Nothing);
 }
 
 #[test]

@@ -10,22 +10,25 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
-use lamplighter_client::error::Error;
+use lamplighter_client::error::{Class, Error};
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{AsApp, Host, Setup, as_app};
 use lamplighter_client::machine::Machine;
 use lamplighter_client::tree::{Tree, TreeError};
 use lamplighter_client::updater::{Config, Outcome, Updater};
-use tree_fs::{Control, Fault, FaultyFs};
+use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING};
 use world::{World, copy, done};
 
 /// A machine that ends in the middle.
-struct Mortal(Arc<Control>);
+struct Mortal {
+    control: Arc<Control>,
+    lacks: Lacks,
+}
 
 impl Machine for Mortal {
     fn open_tree(&self, root: &Path, _: Option<&Path>) -> Result<Tree, TreeError> {
         let state = root.join(".lamplighter");
-        Ok(Tree::with_fs(FaultyFs::open(root, &state, self.0.clone()), root, &state))
+        Ok(Tree::with_fs(FaultyFs::open_on(self.lacks, root, &state, self.control.clone()), root, &state))
     }
 
     fn helpers(&self) -> usize {
@@ -40,8 +43,26 @@ impl Host for Silent {
 }
 
 fn update(world: &World, control: Arc<Control>) -> Result<Outcome, Error> {
-    let config = Config { machine: Arc::new(Mortal(control)), ..world.config("tree").0 };
+    update_on(NOTHING, world, control)
+}
+
+fn update_on(lacks: Lacks, world: &World, control: Arc<Control>) -> Result<Outcome, Error> {
+    let config = Config { machine: Arc::new(Mortal { control, lacks }), ..world.config("tree").0 };
     Updater::open(config)?.update(None)
+}
+
+/// A tree of build 1 as `template`, and a site that offers build 2.
+fn two_builds() -> World {
+    let world = World::new();
+    world.release(1, &[("app", b"one"), ("data/a", b"first"), ("gone", b"old")]);
+    done(world.install("template"));
+    world.release(2, &[("app", b"two"), ("data/a", b"second"), ("come", b"new")]);
+    world
+}
+
+fn fresh_tree(world: &World) {
+    let _ = std::fs::remove_dir_all(world.path("tree"));
+    copy(&world.path("template"), &world.path("tree"));
 }
 
 fn launched(world: &World) -> Result<AsApp, Error> {
@@ -74,22 +95,15 @@ const QUESTIONS: [Question; 5] = [
 
 #[test]
 fn a_tree_cut_off_at_any_change_of_an_update_answers_whoever_comes_first() {
-    let world = World::new();
-    world.release(1, &[("app", b"one"), ("data/a", b"first"), ("gone", b"old")]);
-    done(world.install("template"));
-    world.release(2, &[("app", b"two"), ("data/a", b"second"), ("come", b"new")]);
-    let fresh = || {
-        let _ = std::fs::remove_dir_all(world.path("tree"));
-        copy(&world.path("template"), &world.path("tree"));
-    };
-    fresh();
+    let world = two_builds();
+    fresh_tree(&world);
     let counting = Control::counting();
     done(update(&world, counting.clone()));
     assert!(counting.calls() > 40, "{} changes", counting.calls());
     let mut builds = [0_u32; 3];
     for call in 0..counting.calls() {
         for (name, ask) in QUESTIONS {
-            fresh();
+            fresh_tree(&world);
             // The last changes only tidy up: that they fail stops nothing.
             let _ = update(&world, Control::at(call, Fault::Die));
             let build = ask(&world).unwrap_or_else(|error| panic!("{name} after death at call {call}: {error}"));
@@ -101,4 +115,70 @@ fn a_tree_cut_off_at_any_change_of_an_update_answers_whoever_comes_first() {
         }
     }
     assert!(builds[1] > 0 && builds[2] > 0, "{builds:?}");
+}
+
+/// Where files have one name only, the way back is put together after the commit: who confirms in between closes it for good.
+#[test]
+fn a_build_that_was_confirmed_has_no_way_back_wherever_its_update_was_cut_off() {
+    let world = two_builds();
+    let lacks = Lacks { hard_links: true, ..NOTHING };
+    fresh_tree(&world);
+    let counting = Control::counting();
+    done(update_on(lacks, &world, counting.clone()));
+    assert_eq!(world.open("tree").previous_build().expect("read"), Some(1), "there is one to be closed");
+    let mut confirmed = [0_u32; 3];
+    for call in 0..counting.calls() {
+        fresh_tree(&world);
+        let _ = update_on(lacks, &world, Control::at(call, Fault::Die));
+        let build = launched(&world).and_then(|_| world.open("tree").installed_build());
+        let build = build.unwrap_or_else(|error| panic!("death at call {call}: {error}")).expect("a build");
+        world.open("tree").confirm_healthy().unwrap_or_else(|error| panic!("death at call {call}: {error}"));
+        confirmed[usize::try_from(build).expect("small")] += 1;
+        world.open("tree").hold().unwrap_or_else(|error| panic!("death at call {call}: {error}"));
+        assert_eq!(world.open("tree").previous_build().expect("read"), None, "death at call {call}, build {build}");
+    }
+    assert!(confirmed[1] > 0 && confirmed[2] > 0, "{confirmed:?}");
+}
+
+/// Writes other bytes over all files of the tree and of its state that hold one of `contents`.
+fn damage(world: &World, contents: &[&[u8]]) {
+    for entry in walkdir::WalkDir::new(world.path("tree")) {
+        let entry = entry.expect("readable");
+        if entry.file_type().is_file() && contents.contains(&&*std::fs::read(entry.path()).expect("read")) {
+            std::fs::write(entry.path(), "\0\0\0").expect("written");
+        }
+    }
+}
+
+/// The medium loses the old content and the new one. Until that is healed the app is not started, however often that is tried.
+#[test]
+fn a_tree_that_was_given_up_is_started_only_when_it_is_whole_again() {
+    let world = two_builds();
+    let mut given_up = 0;
+    for call in 0.. {
+        fresh_tree(&world);
+        if update(&world, Control::at(call, Fault::Die)).is_ok() {
+            break;
+        }
+        if !world.path("tree/.lamplighter/journal").exists() {
+            continue;
+        }
+        damage(&world, &[b"one", b"two"]);
+        let refused = |what: &str| {
+            let error = launched(&world).err().unwrap_or_else(|| panic!("call {call}: started {what}"));
+            assert_eq!(error.class(), Class::Damaged, "call {call}, {what}: {error}");
+        };
+        refused("as it was");
+        std::fs::rename(world.site(), world.path("away")).expect("renamed");
+        world.open("tree").heal(None).expect_err("there is no site");
+        refused("after a heal that failed");
+        assert!(world.open("tree").status().expect("a status").unfinished);
+        std::fs::rename(world.path("away"), world.site()).expect("renamed");
+        world.open("tree").heal(None).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        launched(&world).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        let build = world.open("tree").installed_build().expect("read").expect("a build");
+        assert_eq!(world.contents("tree"), world::contents(&world.path(&format!("input-{build}"))), "call {call}");
+        given_up += 1;
+    }
+    assert!(given_up > 5, "{given_up}");
 }

@@ -21,10 +21,10 @@ use super::order::{Side, Step, steps};
 use super::spelling::has_exact_name;
 use super::transaction::{CommitReport, Kept};
 use super::{Tree, layout};
-use crate::format::journal::{EntryPath, Journal, JournalOp, Thing};
+use crate::format::journal::{Backup, EntryPath, Journal, JournalOp, Thing};
 use crate::progress::{Event, Progress};
 
-pub(super) use hold::{copied_bytes, copy_content};
+pub(super) use hold::{aside, copied_bytes, copy_content};
 pub(super) use seal::{clean, clean_leftovers, end, finish, has_leftovers, keep_late_edits};
 
 /// What is known of one op before a run.
@@ -171,6 +171,8 @@ impl<'a> Run<'a> {
         let existing = match current {
             // The content is neither; its mode is not ours to change.
             _ if self.op(op).is_mode_only() => return Ok(()),
+            // The user's, and nothing older is left that could come here.
+            Current::Other if self.may_stay_as_it_is(op) => return Ok(()),
             Current::Other => {
                 self.set_aside(op, &target)?;
                 Existing::Refuse
@@ -202,6 +204,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Whether going back leaves alone what the user put in place of the old content, of which nothing was held yet.
+    fn may_stay_as_it_is(&self, op: usize) -> bool {
+        let facts = &self.known[op].facts;
+        self.goal == Side::Before && !facts.backup && (facts.aside || self.op(op).backup == Backup::Keep)
+    }
+
     /// A name that holds the content of the goal and may be renamed away.
     fn source(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
         if self.goal == Side::Before {
@@ -221,7 +229,7 @@ impl<'a> Run<'a> {
         Ok(Some(spare))
     }
 
-    fn right_mode(&self, target: &Place, goal: &Thing) -> Result<(), TreeError> {
+    pub(super) fn right_mode(&self, target: &Place, goal: &Thing) -> Result<(), TreeError> {
         let &Thing::File { mode, .. } = goal else { return Ok(()) };
         match self.fs.metadata(target)? {
             Some(found) if cfg!(unix) && found.mode & 0o777 != mode => Ok(self.fs.set_mode(target, mode)?),
@@ -246,11 +254,11 @@ impl<'a> Run<'a> {
     /// Creates a directory of the state directory; its entry is flushed later, with all others.
     fn create_state_dirs(&mut self, at: &Place) -> Result<(), FsError> {
         let Some(parent) = at.parent() else { return Ok(()) };
+        self.create_state_dirs(&parent)?;
         if self.fs.metadata(at)?.is_none() {
-            self.create_state_dirs(&parent)?;
             self.fs.create_dir(at, PRIVATE_DIR_MODE)?;
         }
-        // Whoever made it may have ended before it was flushed.
+        // Whoever made one that is there may have ended before any of them was flushed.
         self.dirty.insert(parent);
         Ok(())
     }

@@ -53,7 +53,7 @@ pub(super) fn prepare(tree: &Tree, transaction: &Transaction) -> Result<Prepared
     probe(fs, &ops)?;
     probe_links(fs, transaction.staging.key(), &ops)?;
     let known = ops.iter().zip(stamps).zip(staged_stamps).map(|((op, stamp), staged_stamp)| Known {
-        facts: Facts { current: current(op), staged: op.staged.is_some(), backup: false },
+        facts: Facts { current: current(op), staged: op.staged.is_some(), backup: false, aside: false },
         stamp,
         staged_stamp,
     });

@@ -18,7 +18,7 @@ use super::order::Side;
 use super::transaction::{CommitReport, Transaction};
 use super::{TreeLock, fs, layout, recover};
 use crate::format::journal::Thing;
-use crate::progress::{Event, Phase, Progress, Silent};
+use crate::progress::{Event, Phase, Progress};
 
 impl TreeLock {
     /// Carries `transaction` out.
@@ -59,7 +59,7 @@ impl TreeLock {
 
     fn undo(&self, journal: &crate::format::journal::Journal, cause: TreeError) -> TreeError {
         let cause = Box::new(cause);
-        match recover::run(self, journal, Side::Before, &Silent) {
+        match recover::turn_back(self, journal) {
             Ok(report) => TreeError::RolledBack { cause, kept: report.kept },
             Err(undoing) => TreeError::CutOff { cause, undoing: Box::new(undoing) },
         }

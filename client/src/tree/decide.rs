@@ -46,6 +46,8 @@ pub(super) struct Facts {
     pub(super) staged: bool,
     /// The backup holds the content before.
     pub(super) backup: bool,
+    /// The user had written over the content before, and what was written was set aside.
+    pub(super) aside: bool,
 }
 
 /// Where recovery leads.
@@ -85,9 +87,9 @@ fn can_go_forward(op: &JournalOp, facts: &Facts) -> bool {
     op.staged.is_none() || facts.current.is(Side::After) || facts.staged
 }
 
-/// What the user took away or wrote anew meanwhile need not be put back.
+/// What the user took away or wrote anew meanwhile need not be put back; what was written in its place is.
 fn can_go_back(op: &JournalOp, facts: &Facts) -> bool {
-    op.backup != Backup::Drop || facts.current.is(Side::Before) || facts.backup
+    op.backup != Backup::Drop || facts.current.is(Side::Before) || facts.backup || facts.aside
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
     }
 
     fn facts(current: Current, staged: bool, backup: bool) -> Facts {
-        Facts { current, staged, backup }
+        Facts { current, staged, backup, aside: false }
     }
 
     #[test]
@@ -149,6 +151,11 @@ mod tests {
             ),
             ("garbage in place, staged", vec![(replace(), facts(C::Other, true, true))], Direction::Forward),
             ("garbage in place, held", vec![(replace(), facts(C::Other, false, true))], Direction::Back),
+            (
+                "what the user wrote over it with was set aside",
+                vec![(replace(), Facts { aside: true, ..facts(C::Missing, false, false) })],
+                Direction::Back,
+            ),
             ("an added file is simply undone", vec![(add(), facts(C::Other, false, false))], Direction::Back),
             ("a removal needs nothing", vec![(remove(), facts(C::Other, false, false))], Direction::Forward),
             (

@@ -501,6 +501,12 @@ pub(crate) fn create_state_dirs(fs: &dyn Fs, at: &Place) -> Result<(), FsError> 
     fs.sync_dir(&parent)
 }
 
+/// Flushes a directory of the state directory and all above it: whoever made one may have ended before it was flushed.
+pub(crate) fn sync_up(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
+    fs.sync_dir(at)?;
+    at.parent().map_or(Ok(()), |parent| sync_up(fs, &parent))
+}
+
 /// Writes a small file so that after a crash `at` holds either what it held before or all of `bytes`.
 pub(crate) fn replace_file(fs: &dyn Fs, at: &Place, spare: &Place, bytes: &[u8]) -> Result<(), FsError> {
     write_new(fs, spare, bytes)?;

@@ -36,13 +36,14 @@ impl Tree {
         Ok(release.zip(manifest).map(|(release, manifest)| Record { release, manifest }))
     }
 
-    /// Whether the way back is open; reads nothing of what it leads to.
+    /// Whether the way back is open, or will be once [`TreeLock::recover`] has moved the rest of it; reads nothing of what it
+    /// leads to.
     ///
     /// # Errors
     /// What the system says.
     pub fn has_previous(&self) -> Result<bool, TreeError> {
         let is_there = |name| Ok::<_, TreeError>(self.fs().metadata(&layout::previous(name))?.is_some());
-        Ok(is_there(layout::RELEASE)? && is_there(layout::MANIFEST)?)
+        Ok(is_there(layout::RELEASE)? && is_there(layout::MANIFEST)? || is_there(layout::MOVING)?)
     }
 }
 
@@ -199,7 +200,8 @@ fn keep_contents(fs: &dyn Fs, journal: &Journal, wanted: &Wanted, name: Naming) 
 /// The record that was replaced, its release last.
 fn keep_record(fs: &dyn Fs, journal: &Journal, wanted: &Wanted, name: Naming) -> Result<bool, TreeError> {
     if matches!(wanted, Wanted::Listed(_)) {
-        return Ok(true);
+        // Whoever put it there may have ended before it was flushed.
+        return Ok(fs.sync_dir(&layout::all_previous()).map(|()| true)?);
     }
     for file in [layout::MANIFEST, layout::RELEASE] {
         let is_it = |op: &JournalOp| op.area == Area::Record && op.path.as_str() == file;

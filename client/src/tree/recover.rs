@@ -10,9 +10,9 @@ use super::order::Side;
 use super::scan::{self, Depth, Finding, Observed};
 use super::transaction::CommitReport;
 use super::{Tree, TreeLock, layout, previous};
-use crate::format::journal::{JOURNAL_BYTES_MAX, Journal, JournalError, JournalOp, Thing};
+use crate::format::journal::{Backup, JOURNAL_BYTES_MAX, Journal, JournalError, JournalOp, Thing};
 use crate::format::manifest::Manifest;
-use crate::progress::{Cancel, Progress, Silent};
+use crate::progress::{Cancel, Silent};
 
 /// What recovery did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum Recovery {
 /// Most missing contents that an error names.
 const NAMED_MAX: usize = 5;
 
+/// What is wrong with a tree whose transaction was given up.
+const GIVEN_UP: &str = "an update could be neither finished nor undone, and nothing has made the files whole since";
+
 impl TreeLock {
     /// Finishes a transaction that was cut off if every new content is at hand, else undoes it.
     ///
@@ -36,10 +39,14 @@ impl TreeLock {
     ///
     /// # Errors
     /// [`TreeError::NeedsHeal`] if neither tree can be put together, which takes damage to the medium: the tree is as it
-    /// was then, and [`TreeLock::abandon`] puts the journal away. A journal this client is too old for. What the system says.
+    /// was then, and [`TreeLock::abandon`] puts the journal away; and after that, until [`TreeLock::healed`]. A journal
+    /// this client is too old for. What the system says.
     pub fn recover(&self) -> Result<Recovery, TreeError> {
         let fs = self.fs();
         let journal = fs::read_small(fs, &layout::journal(), JOURNAL_BYTES_MAX)?;
+        if journal.is_none() && fs.metadata(&layout::journal_abandoned())?.is_some() {
+            return Err(TreeError::NeedsHeal { problems: vec![GIVEN_UP.into()] });
+        }
         if journal.is_none() && !apply::has_leftovers(fs)? {
             return Ok(Recovery::Nothing);
         }
@@ -66,15 +73,15 @@ impl TreeLock {
         let known = classify(self, journal)?;
         let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
         match decide(&journal.ops, &facts) {
-            Direction::Forward => match run_known(self, journal, Side::After, known, &Silent) {
+            Direction::Forward => match run_known(self, journal, Side::After, known) {
                 Ok(report) => Ok(Recovery::RolledForward(report)),
                 // What keeps new contents out need not keep old ones out.
-                Err(cause) => match run(self, journal, Side::Before, &Silent) {
+                Err(cause) => match turn_back(self, journal) {
                     Ok(report) => Ok(Recovery::RolledBack(report)),
                     Err(undoing) => Err(TreeError::CutOff { cause: Box::new(cause), undoing: Box::new(undoing) }),
                 },
             },
-            Direction::Back => run_known(self, journal, Side::Before, known, &Silent).map(Recovery::RolledBack),
+            Direction::Back => run_known(self, journal, Side::Before, known).map(Recovery::RolledBack),
             Direction::Neither(ops) => {
                 let name = |op: &usize| format!("neither old nor new content of {} is left", journal.ops[*op].path);
                 Err(TreeError::NeedsHeal { problems: ops.iter().take(NAMED_MAX).map(name).collect() })
@@ -85,9 +92,10 @@ impl TreeLock {
     /// Gives up a transaction that cannot be recovered, so that the tree can be healed: leads it as far as it goes to the side
     /// that lacks less, then puts the journal away. What the update brought and that side does not list is gone then, so
     /// nobody takes it for the user's; what cannot be had stays as it is. What the user had in the way stays in `kept/`.
+    /// Until [`TreeLock::healed`] says that it is whole [`TreeLock::recover`] refuses the tree.
     ///
     /// # Errors
-    /// What the system says; the journal is still there then, and the next call goes on.
+    /// What the system says; the next call goes on.
     pub fn abandon(&self) -> Result<Recovery, TreeError> {
         if !self.is_in_transaction()? {
             return Ok(Recovery::Nothing);
@@ -98,6 +106,18 @@ impl TreeLock {
         self.fs().rename(&layout::journal(), &layout::journal_abandoned(), fs::Existing::Replace)?;
         self.fs().sync_dir(&Place::state_root())?;
         Ok(led)
+    }
+
+    /// Takes note that every file is as recorded again after a transaction was given up. After a crash it is noted, or not.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn healed(&self) -> Result<(), TreeError> {
+        if self.fs().metadata(&layout::journal_abandoned())?.is_none() {
+            return Ok(());
+        }
+        self.fs().remove_file(&layout::journal_abandoned())?;
+        Ok(self.fs().sync_dir(&Place::state_root())?)
     }
 
     fn lead_as_far_as_it_goes(&self) -> Result<Recovery, TreeError> {
@@ -129,28 +149,24 @@ impl TreeLock {
     }
 }
 
-/// Leads the tree to `side`, from whatever lies there now, and ends the transaction.
-pub(super) fn run(
-    tree: &Tree,
-    journal: &Journal,
-    side: Side,
-    progress: &dyn Progress,
-) -> Result<CommitReport, TreeError> {
-    run_known(tree, journal, side, classify(tree, journal)?, progress)
+/// Undoes a transaction that could not be led forward, from whatever lies there now, and ends it.
+///
+/// What failed may have been the flush after the journal's name was gone. Nothing is undone without one: it is there again, durably,
+/// before anything else changes.
+pub(super) fn turn_back(tree: &Tree, journal: &Journal) -> Result<CommitReport, TreeError> {
+    let fs = tree.fs();
+    if fs.metadata(&layout::journal())?.is_none() {
+        fs::replace_file(fs, &layout::journal(), &layout::journal_spare(), &journal.to_bytes())?;
+    }
+    run_known(tree, journal, Side::Before, classify(tree, journal)?)
 }
 
-fn run_known(
-    tree: &Tree,
-    journal: &Journal,
-    side: Side,
-    known: Vec<Known>,
-    progress: &dyn Progress,
-) -> Result<CommitReport, TreeError> {
-    let mut report = match Run::new(tree, journal, side, known, progress).run() {
+fn run_known(tree: &Tree, journal: &Journal, side: Side, known: Vec<Known>) -> Result<CommitReport, TreeError> {
+    let mut report = match Run::new(tree, journal, side, known, &Silent).run() {
         // Going back needs nothing of what was staged, and may need a name where there is no room for one.
         Err(e) if side == Side::Before && e.lacks_room() => {
             fs::remove_all(tree.fs(), &layout::staging(&journal.key))?;
-            Run::new(tree, journal, side, classify(tree, journal)?, progress).run()?
+            Run::new(tree, journal, side, classify(tree, journal)?, &Silent).run()?
         }
         run => run?,
     };
@@ -183,5 +199,7 @@ fn classify_one(tree: &Tree, journal: &Journal, index: usize, op: &JournalOp) ->
         _ => false,
     };
     let backup = op.before.is_leaf() && holds(&layout::backup(journal, index)?, &op.before)?;
-    Ok(Known { facts: Facts { current, staged, backup }, stamp: target.stamp, staged_stamp: None })
+    let is_held = backup || op.backup == Backup::None || current.is(Side::Before);
+    let aside = !is_held && apply::aside(fs, journal, op)?.is_some();
+    Ok(Known { facts: Facts { current, staged, backup, aside }, stamp: target.stamp, staged_stamp: None })
 }

@@ -32,7 +32,7 @@ impl Updater {
     /// The lock is held; a damaged record; what the system says.
     pub fn count_start(&self) -> Result<Start, Error> {
         // An app in a read-only place is not to be kept from running by its own launcher.
-        if !self.tree.has_previous()? && !self.tree.is_in_transaction()? {
+        if !self.tree.has_previous()? && !self.tree.is_unfinished()? {
             return Ok(Start::Plain);
         }
         let lock = self.begin()?;
@@ -186,7 +186,7 @@ impl Updater {
     /// # Errors
     /// The lock is held; no record; what the system says: the record is still there then, and the next call goes on.
     pub fn uninstall(&self) -> Result<Uninstalled, Error> {
-        let lock = self.begin()?;
+        let lock = self.begin_anyway()?;
         let record = self.required_record()?;
         Ok(lock.uninstall(&record.base.manifest, self.config.progress.as_ref())?)
     }

@@ -29,7 +29,7 @@ impl Updater {
             .and_then(|state| self.installed_release(state).map_err(|error| error.code()));
         let launched = self.launch_state().unwrap_or_default();
         let build = installed.as_ref().ok().and_then(|release| release.as_ref()).map(|release| release.build);
-        let unfinished = self.tree.is_in_transaction().unwrap_or(false);
+        let unfinished = self.tree.is_unfinished().unwrap_or(false);
         let known = state.as_ref().ok().and_then(|state| state.channels.get(&self.settings.channel));
         let root = state.as_ref().ok().and_then(|state| trust::newest_root(&self.facts(state, None, Goal::Check)).ok());
         TreeFacts {

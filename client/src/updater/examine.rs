@@ -9,7 +9,7 @@ impl Updater {
     /// # Errors
     /// No record, or a damaged one. Damaged files are no error but the result.
     pub fn verify(&self, crc: bool) -> Result<Verified, Error> {
-        if self.tree.is_in_transaction()? {
+        if self.tree.is_unfinished()? {
             drop(self.begin()?);
         }
         let record = self.required_record()?;
@@ -47,7 +47,7 @@ impl Updater {
         Ok(Status {
             settings: self.settings.clone(),
             installed,
-            unfinished: self.tree.is_in_transaction()?,
+            unfinished: self.tree.is_unfinished()?,
             root_version: root.version,
             root_expires: root.expires,
             last_issued: channel.map(|c| c.issued),

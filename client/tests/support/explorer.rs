@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lamplighter_client::format::digest::Blake3;
-use lamplighter_client::tree::Tree;
 use lamplighter_client::tree::fs::Base;
+use lamplighter_client::tree::{Tree, TreeError};
 
 use crate::scenarios::{Scenario, WayBack};
 use crate::tree::{Release, record, recover};
@@ -170,6 +170,7 @@ struct Explorer<'a> {
     /// Disks started, with the fewest cuts they were met after.
     seen: HashMap<(Blake3, Option<bool>), usize>,
     explored: Explored,
+    way_back: WayBack,
 }
 
 impl<'a> Explorer<'a> {
@@ -178,7 +179,16 @@ impl<'a> Explorer<'a> {
         let old = whole.disk().snapshot(Base::Tree);
         (scenario.change)(&whole.tree()).expect("it works where nothing happens");
         let new = whole.disk().snapshot(Base::Tree);
-        Self { scenario, reach, forgets, old, new, seen: HashMap::new(), explored: Explored::default() }
+        Self {
+            scenario,
+            reach,
+            forgets,
+            old,
+            new,
+            seen: HashMap::new(),
+            explored: Explored::default(),
+            way_back: scenario.way_back,
+        }
     }
 
     fn run(mut self) -> Explored {
@@ -187,6 +197,54 @@ impl<'a> Explorer<'a> {
         (self.scenario.change)(&machine.tree()).expect("it works where nothing happens");
         let (moments, end) = (machine.noted(), machine.disk());
         self.cut_at_all(&moments, &end, 1, (None, true), &|| self.scenario.name.to_owned());
+        self.explored
+    }
+
+    /// The process ends at each moment, with all it did in memory; then the power may go while the next start recovers.
+    fn run_with_kills(mut self) -> Explored {
+        let machine = Machine::start(self.scenario.disk.clone());
+        machine.note();
+        (self.scenario.change)(&machine.tree()).expect("it works where nothing happens");
+        for (number, disk) in machine.noted().into_iter().enumerate() {
+            let story = || format!("{}; killed before change {number}", self.scenario.name);
+            let machine = Machine::start(disk);
+            machine.note();
+            let recovered = recover(&machine.tree()).map_err(|e| format!("{}: {e}", story()));
+            let (moments, end) = (machine.noted(), machine.disk());
+            match recovered.and_then(|_| self.judge(&end, &story)) {
+                Ok(is_new) => self.cut_at_all(&moments, &end, 1, (None, is_new), &story),
+                Err(violation) => self.explored.violations.push(violation),
+            }
+        }
+        self.explored
+    }
+
+    /// Each change in turn fails, and the power may go from then on.
+    fn run_with_failures(mut self) -> Explored {
+        for number in 0.. {
+            let machine = Machine::start(self.scenario.disk.clone());
+            machine.note();
+            machine.fail_after(number as u64);
+            let result = (self.scenario.change)(&machine.tree());
+            let (moments, end) = (machine.noted(), machine.disk());
+            if moments.len() <= number {
+                break;
+            }
+            // A link that fails is as on a volume that has none.
+            let was_link = machine.failed() == Some("link") && self.scenario.way_back == WayBack::Open;
+            self.way_back = if was_link { WayBack::Fragile } else { self.scenario.way_back };
+            let story = || format!("{}; change {number} failed", self.scenario.name);
+            for (later, disk) in moments.iter().enumerate().skip(number + 1) {
+                let story = || format!("{}; change {later} of {}", story(), moments.len());
+                self.cut(&Moment { disk, cuts: 1, promised: None, number: later, story: &story });
+            }
+            let promised = match result {
+                Ok(_) => Some(true),
+                Err(TreeError::RolledBack { .. }) => Some(false),
+                Err(_) => None,
+            };
+            self.cut(&Moment { disk: &end, cuts: 1, promised, number: moments.len(), story: &story });
+        }
         self.explored
     }
 
@@ -275,10 +333,8 @@ impl<'a> Explorer<'a> {
             return Ok(false);
         }
         match self.missing_for_the_way_back(&found, &state) {
-            Some(missing) if self.scenario.way_back == WayBack::Open => {
-                violated(&format!("no way back without {missing}"))
-            }
-            None if self.scenario.way_back == WayBack::Closed => violated("a way back that leads nowhere"),
+            Some(missing) if self.way_back == WayBack::Open => violated(&format!("no way back without {missing}")),
+            None if self.way_back == WayBack::Closed => violated("a way back that leads nowhere"),
             _ => Ok(true),
         }
     }
@@ -313,6 +369,16 @@ fn manifest_shown(release: &Release) -> String {
 /// Explores `scenario` as far as `reach` goes, on a machine that leaves out the flushes `forgets` names.
 pub(crate) fn explore(scenario: &Scenario, reach: Reach, forgets: Option<Forgets>) -> Explored {
     alone(|| Explorer::new(scenario, reach, forgets).run())
+}
+
+/// The same, with the process ended at each moment first.
+pub(crate) fn explore_kills(scenario: &Scenario, reach: Reach) -> Explored {
+    alone(|| Explorer::new(scenario, reach, None).run_with_kills())
+}
+
+/// The same, with one change that failed first.
+pub(crate) fn explore_failures(scenario: &Scenario, reach: Reach) -> Explored {
+    alone(|| Explorer::new(scenario, reach, None).run_with_failures())
 }
 
 /// Runs `work` on a pool of one thread: what one start does is too small to share.

@@ -26,6 +26,9 @@ pub(crate) struct Machine {
     noted: Mutex<Option<Vec<Disk>>>,
     forgets: Option<Forgets>,
     flushes: Mutex<Vec<Flush>>,
+    /// Changes until one fails, without any effect; the ones after it work again.
+    until_failure: Mutex<Option<u64>>,
+    failed: Mutex<Option<&'static str>>,
 }
 
 /// A flush that was asked for.
@@ -46,7 +49,14 @@ impl Machine {
 
     /// A machine that leaves out the flushes that `forgets` names.
     pub(crate) fn start_with(disk: Disk, forgets: Option<Forgets>) -> Arc<Self> {
-        Arc::new(Self { disk: Mutex::new(disk), noted: Mutex::new(None), forgets, flushes: Mutex::default() })
+        Arc::new(Self {
+            disk: Mutex::new(disk),
+            noted: Mutex::new(None),
+            forgets,
+            flushes: Mutex::default(),
+            until_failure: Mutex::new(None),
+            failed: Mutex::new(None),
+        })
     }
 
     /// All flushes asked for until now.
@@ -57,6 +67,16 @@ impl Machine {
     /// Notes the disk before every change from now on.
     pub(crate) fn note(&self) {
         *self.noted.lock().expect("noted") = Some(Vec::new());
+    }
+
+    /// Lets one change fail, after so many that work.
+    pub(crate) fn fail_after(&self, changes: u64) {
+        *self.until_failure.lock().expect("a number") = Some(changes);
+    }
+
+    /// The call that failed.
+    pub(crate) fn failed(&self) -> Option<&'static str> {
+        *self.failed.lock().expect("a call")
     }
 
     pub(crate) fn noted(&self) -> Vec<Disk> {
@@ -75,12 +95,27 @@ impl Machine {
         self.disk.lock().expect("a disk")
     }
 
-    fn change(&self) -> MutexGuard<'_, Disk> {
+    fn change(&self) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.disk.lock().expect("a disk");
         if let Some(noted) = self.noted.lock().expect("noted").as_mut() {
             noted.push(disk.clone());
         }
-        disk
+        let mut left = self.until_failure.lock().expect("a number");
+        *left = match *left {
+            Some(0) => {
+                *left = None;
+                return Err(io::Error::other("this one fails"));
+            }
+            left => left.map(|changes| changes - 1),
+        };
+        Ok(disk)
+    }
+
+    fn change_at(&self, call: &'static str, at: &Place) -> Result<MutexGuard<'_, Disk>, FsError> {
+        self.change().map_err(|e| {
+            *self.failed.lock().expect("a call") = Some(call);
+            FsError::io(call, at, e)
+        })
     }
 
     fn forgets(&self, call: &'static str, at: &Place) -> bool {
@@ -182,10 +217,11 @@ impl ReadFile for Reading {
 struct Writing(Arc<Machine>, u64, Place);
 
 impl Writing {
-    fn edit(&self, edit: impl FnOnce(&mut FileData, &mut FileData, &mut u64)) {
-        if let Some(Node::File { live, durable, modified }) = self.0.change().nodes.get_mut(&self.1) {
+    fn edit(&self, edit: impl FnOnce(&mut FileData, &mut FileData, &mut u64)) -> io::Result<()> {
+        if let Some(Node::File { live, durable, modified }) = self.0.change()?.nodes.get_mut(&self.1) {
             edit(live, durable, modified);
         }
+        Ok(())
     }
 }
 
@@ -194,7 +230,7 @@ impl Write for Writing {
         self.edit(|live, _, modified| {
             live.content.extend_from_slice(bytes);
             *modified += 1;
-        });
+        })?;
         Ok(bytes.len())
     }
 
@@ -205,15 +241,16 @@ impl Write for Writing {
 
 impl WriteFile for Writing {
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {
-        self.edit(|live, _, _| live.mode = mode);
-        Ok(())
+        self.edit(|live, _, _| live.mode = mode)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if !self.0.forgets("sync", &self.2) {
-            self.edit(|live, durable, _| *durable = live.clone());
-        }
-        Ok(())
+        let forgotten = self.0.forgets("sync", &self.2);
+        self.edit(|live, durable, _| {
+            if !forgotten {
+                *durable = live.clone()
+            }
+        })
     }
 }
 
@@ -277,7 +314,7 @@ impl Fs for ModelFs {
     }
 
     fn create_file(&self, at: &Place) -> Result<Box<dyn WriteFile>, FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("create", at)?;
         let (dir, name) = disk.vacant("create", at)?;
         let data = FileData { content: Vec::new(), mode: 0o600 };
         let node = disk.add(Node::File { live: data.clone(), durable: data, modified: 0 });
@@ -286,7 +323,7 @@ impl Fs for ModelFs {
     }
 
     fn create_dir(&self, at: &Place, mode: u32) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("create directory", at)?;
         let (dir, name) = disk.vacant("create directory", at)?;
         let node = disk.add(dir_node(mode));
         disk.set(dir, name, Some(node));
@@ -294,7 +331,7 @@ impl Fs for ModelFs {
     }
 
     fn symlink(&self, destination: &[u8], at: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("create link", at)?;
         let (dir, name) = disk.vacant("create link", at)?;
         let node = disk.add(Node::Link(destination.to_vec()));
         disk.set(dir, name, Some(node));
@@ -302,7 +339,7 @@ impl Fs for ModelFs {
     }
 
     fn hard_link(&self, from: &Place, to: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("link", to)?;
         if !disk.has_links {
             return refuse("link", from, io::ErrorKind::Unsupported);
         }
@@ -313,7 +350,7 @@ impl Fs for ModelFs {
     }
 
     fn rename(&self, from: &Place, to: &Place, existing: Existing) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("rename", to)?;
         let node = disk.found("rename", from)?;
         let (from_dir, from_name) = disk.parent(from)?;
         let (to_dir, to_name) = disk.parent(to)?;
@@ -332,7 +369,7 @@ impl Fs for ModelFs {
     }
 
     fn remove_file(&self, at: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("remove", at)?;
         let node = disk.found("remove", at)?;
         if matches!(disk.nodes[&node], Node::Dir { .. }) {
             return refuse("remove", at, io::ErrorKind::IsADirectory);
@@ -343,7 +380,7 @@ impl Fs for ModelFs {
     }
 
     fn remove_dir(&self, at: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("remove directory", at)?;
         let node = disk.found("remove directory", at)?;
         match disk.dir(node) {
             None => return refuse("remove directory", at, io::ErrorKind::NotADirectory),
@@ -358,7 +395,7 @@ impl Fs for ModelFs {
     }
 
     fn set_mode(&self, at: &Place, to: u32) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("set mode", at)?;
         let node = disk.found("set mode", at)?;
         if let Some(Node::File { live, .. }) = disk.nodes.get_mut(&node) {
             live.mode = to;
@@ -367,7 +404,7 @@ impl Fs for ModelFs {
     }
 
     fn sync_file(&self, at: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("flush", at)?;
         let node = disk.found("flush", at)?;
         if self.0.forgets("sync_file", at) {
             return Ok(());
@@ -379,7 +416,7 @@ impl Fs for ModelFs {
     }
 
     fn sync_dir(&self, at: &Place) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("flush", at)?;
         let node = disk.open_dir(at)?;
         if self.0.forgets("sync_dir", at) {
             return Ok(());
@@ -396,7 +433,7 @@ impl Fs for ModelFs {
     }
 
     fn sync_volume(&self) -> Result<(), FsError> {
-        let mut disk = self.0.change();
+        let mut disk = self.0.change_at("flush", &Place::tree_root())?;
         if self.0.forgets("sync_volume", &Place::tree_root()) {
             return Ok(());
         }

@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 
 use super::{Run, changed, next_kept};
-use crate::format::journal::{Backup, Thing};
+use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{Entry, Existing, Fs, FsError, Place, remove_all};
@@ -58,12 +58,16 @@ impl Run<'_> {
                 self.note_kept(&entry.path, &backup);
             }
         }
+        if self.current(op) == Current::Other && !self.known[op].facts.backup {
+            return self.hold_users(op);
+        }
         if !self.current(op).is(Side::Before) {
             return Ok(());
         }
         if self.known[op].facts.backup {
-            // A copy may be older than the flush of its content.
+            // A copy may be older than its mode, and than the flush of its content.
             if matches!(entry.before, Thing::File { .. }) {
+                self.right_mode(&backup, &entry.before)?;
                 self.fs.sync_file(&backup)?;
             }
             return Ok(());
@@ -96,11 +100,11 @@ impl Run<'_> {
     pub(super) fn held_copy(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
         let entry = self.op(op);
         if !self.known[op].facts.backup {
-            return match entry.backup {
-                Backup::Keep if self.current(op) == Current::After => self.set_aside_since(op),
+            return match (self.name_of_aside(op)?, entry.backup) {
+                (Some(place), _) => Ok(Some(place)),
                 // The user took it away between the crash and now.
-                Backup::Keep | Backup::None => Ok(None),
-                Backup::Drop => Err(changed(entry, "its backup", "none")),
+                (None, Backup::Keep | Backup::None) => Ok(None),
+                (None, Backup::Drop) => Err(changed(entry, "its backup", "none")),
             };
         }
         let backup = layout::backup(self.journal, op)?;
@@ -122,19 +126,63 @@ impl Run<'_> {
         }
     }
 
-    /// A name for what lay at the path when a run before this one put the new content there: the user had written over what was to
-    /// be kept, so that was set aside in its place.
-    fn set_aside_since(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
-        let (entry, spare) = (self.op(op), layout::restore_spare(&self.journal.key, op));
-        for number in (self.journal.kept + 1..next_kept(self.fs)?).rev() {
-            let kept = layout::kept_entry(number, &entry.path)?;
-            let Some(thing) = scan::observe(self.fs, &kept)?.thing.filter(Thing::is_leaf) else { continue };
-            self.create_state_dirs(&layout::backups(&self.journal.key))?;
-            remove_all(self.fs, &spare)?;
-            let held = hold_content(self.fs, &kept, &spare, &thing)?;
-            return Ok(Some(if held.is_some() { spare } else { kept }));
+    /// A further name for what an earlier run set aside at the path, before it had held the old content: the user had written
+    /// over that, and what the user wrote last goes back in its place.
+    fn name_of_aside(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
+        let Some((kept, thing)) = aside(self.fs, self.journal, self.op(op))? else { return Ok(None) };
+        let spare = layout::restore_spare(&self.journal.key, op);
+        self.create_state_dirs(&layout::backups(&self.journal.key))?;
+        remove_all(self.fs, &spare)?;
+        self.known[op].facts.aside = true;
+        let held = hold_content(self.fs, &kept, &spare, &thing)?;
+        Ok(Some(if held.is_some() { spare } else { kept }))
+    }
+
+    /// Gives what the user wrote over the old content, before that was held, a second name in `kept/`: going back needs it, as
+    /// it needs the others.
+    fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
+        let target = self.target(op)?;
+        match scan::observe(self.fs, &target)?.thing {
+            Some(thing) if thing.is_leaf() && self.op(op).area == Area::Tree => {
+                self.keep(op, &target, &thing).map(drop)
+            }
+            _ => Ok(()),
         }
-        Ok(None)
+    }
+
+    /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
+    /// moved there, to the entry of [`Self::fresh_kept_entry`].
+    fn keep(&mut self, op: usize, target: &Place, thing: &Thing) -> Result<bool, TreeError> {
+        let earlier = aside(self.fs, self.journal, self.op(op))?.filter(|(_, held)| held.same_content(thing));
+        let kept = match &earlier {
+            Some((place, _)) => place.clone(),
+            None => self.fresh_kept_entry(op)?,
+        };
+        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
+        self.dirty.extend(kept.parent());
+        match (earlier, thing) {
+            // A copy may be older than the flush of its content.
+            (Some(_), Thing::File { .. }) => self.fs.sync_file(&kept)?,
+            (Some(_), _) => {}
+            (None, thing) if hold_content(self.fs, target, &kept, thing)?.is_none() => return Ok(false),
+            (None, _) => {}
+        }
+        let kept_at = self.tree.state_dir().join(kept.path());
+        if self.report.kept.iter().all(|reported| reported.kept_at != kept_at) {
+            self.note_kept(&self.op(op).path, &kept);
+        }
+        self.known[op].facts.aside = true;
+        Ok(true)
+    }
+
+    /// Where in `kept/` goes what this run finds at the path of an op.
+    fn fresh_kept_entry(&mut self, op: usize) -> Result<Place, TreeError> {
+        let number = match self.fresh_kept {
+            Some(number) => number,
+            None => next_kept(self.fs)?.max(self.journal.kept + 1),
+        };
+        self.fresh_kept = Some(number);
+        layout::kept_entry(number, &self.op(op).path)
     }
 
     /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
@@ -144,30 +192,40 @@ impl Run<'_> {
         let thing = match scan::observe(self.fs, target)?.thing {
             Some(Thing::Absent) => return Ok(()),
             Some(Thing::Directory { .. }) if *self.goal.goal(entry) == Thing::Absent => return Ok(()),
-            thing => thing,
+            thing => thing.filter(Thing::is_leaf),
         };
-        let number = match self.fresh_kept {
-            Some(number) => number,
-            None => next_kept(self.fs)?.max(self.journal.kept + 1),
-        };
-        self.fresh_kept = Some(number);
-        let kept = layout::kept_entry(number, &entry.path)?;
-        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
-        self.dirty.extend(kept.parent());
-        let held = match thing {
-            Some(thing) if thing.is_leaf() => hold_content(self.fs, target, &kept, &thing)?,
-            _ => None,
-        };
-        if held.is_some() {
+        if thing.map_or(Ok(false), |thing| self.keep(op, target, &thing))? {
             self.flush_dirty()?;
             self.fs.remove_file(target)?;
         } else {
+            let kept = self.fresh_kept_entry(op)?;
+            self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
+            self.dirty.extend(kept.parent());
             self.fs.rename(target, &kept, Existing::Refuse)?;
+            self.note_kept(&entry.path, &kept);
         }
-        self.note_kept(&entry.path, &kept);
         self.known[op].facts.current = Current::Missing;
         Ok(())
     }
+}
+
+/// Where a run of this journal set aside what it met at the path of `op`, and what that is: the newest, if there are several.
+/// Not what the journal itself says is to be kept.
+pub(in crate::tree) fn aside(
+    fs: &dyn Fs,
+    journal: &Journal,
+    op: &JournalOp,
+) -> Result<Option<(Place, Thing)>, TreeError> {
+    if op.area != Area::Tree {
+        return Ok(None);
+    }
+    for number in (journal.kept + 1..next_kept(fs)?).rev() {
+        let kept = layout::kept_entry(number, &op.path)?;
+        if let Some(thing) = scan::observe(fs, &kept)?.thing.filter(Thing::is_leaf) {
+            return Ok(Some((kept, thing)));
+        }
+    }
+    Ok(None)
 }
 
 /// What second names of these files, each with its size in bytes, will take: nothing where the volume links files, elsewhere the

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Run, absent_below_own_link, changed};
+use super::{Run, absent_below_own_link, aside, changed};
 use crate::format::journal::{Backup, Journal, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
@@ -60,7 +60,8 @@ impl Run<'_> {
             Thing::Directory { .. } => found.is_some_and(|m| m.kind == FileKind::Directory),
             Thing::File { .. } | Thing::Link { .. } => {
                 let known = self.known[op].staged_stamp.filter(|stamp| stamp.file != 0 && self.goal == Side::After);
-                let users_own = self.op(op).is_mode_only() || entry.backup == Backup::Keep && self.goal == Side::Before;
+                let may_be_newer = entry.backup == Backup::Keep || self.known[op].facts.aside;
+                let users_own = entry.is_mode_only() || may_be_newer && self.goal == Side::Before;
                 let same_file = known.is_some() && found.map(|m| m.stamp) == known;
                 let same_content =
                     || Ok::<_, FsError>(scan::observe(self.fs, &target)?.thing.is_some_and(|t| t.same_content(goal)));
@@ -74,22 +75,35 @@ impl Run<'_> {
     fn forget_kept(&mut self) -> Result<(), TreeError> {
         for op in (0..self.journal.ops.len()).rev() {
             let entry = self.op(op);
-            if entry.backup != Backup::Keep {
-                continue;
+            if entry.backup == Backup::Keep {
+                self.forget_one(op, &layout::backup(self.journal, op)?, &entry.before)?;
             }
-            let (target, kept) = (self.target(op)?, layout::backup(self.journal, op)?);
-            let seen = absent_below_own_link(self.journal, scan::observe(self.fs, &target), Observed::ABSENT)?;
-            let back = seen.thing.is_some_and(|t| t.same_content(&entry.before));
-            match self.fs.metadata(&kept)?.map(|m| m.kind) {
-                Some(FileKind::Directory) => remove_if_empty(self.fs, &kept)?,
-                Some(_) if back => self.fs.remove_file(&kept)?,
-                _ => {}
+            if self.known[op].facts.aside
+                && let Some((place, thing)) = aside(self.fs, self.journal, entry)?
+            {
+                self.forget_one(op, &place, &thing)?;
             }
-            let mut above = kept.parent();
-            while let Some(place) = above.filter(|place| *place != layout::all_kept()) {
-                remove_if_empty(self.fs, &place)?;
-                above = place.parent();
+        }
+        Ok(())
+    }
+
+    /// Drops `kept`, which holds `thing`, if that is in place again, and the directories this leaves empty.
+    fn forget_one(&mut self, op: usize, kept: &Place, thing: &Thing) -> Result<(), TreeError> {
+        let target = self.target(op)?;
+        let seen = absent_below_own_link(self.journal, scan::observe(self.fs, &target), Observed::ABSENT)?;
+        match self.fs.metadata(kept)?.map(|m| m.kind) {
+            Some(FileKind::Directory) => remove_if_empty(self.fs, kept)?,
+            Some(_) if seen.thing.is_some_and(|t| t.same_content(thing)) => {
+                self.fs.remove_file(kept)?;
+                let kept_at = self.tree.state_dir().join(kept.path());
+                self.report.kept.retain(|reported| reported.kept_at != kept_at);
             }
+            _ => {}
+        }
+        let mut above = kept.parent();
+        while let Some(place) = above.filter(|place| *place != layout::all_kept()) {
+            remove_if_empty(self.fs, &place)?;
+            above = place.parent();
         }
         Ok(())
     }
@@ -174,7 +188,7 @@ pub(in crate::tree) fn keep_late_edits(
         let parent = kept.parent().unwrap_or_else(Place::state_root);
         fs::create_state_dirs(fs, &parent)?;
         fs.rename(&backup, &kept, Existing::Refuse)?;
-        fs.sync_dir(&parent)?;
+        fs::sync_up(fs, &parent)?;
         let kept_at = tree.state_dir().join(kept.path());
         report.kept.push(Kept { path: entry.path.to_string(), kept_at });
     }
