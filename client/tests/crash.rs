@@ -391,11 +391,17 @@ fn without_hard_links_old_contents_are_copied_and_nothing_else_changes() {
     assert!(report.backups.linked == 0 && report.backups.copied > 10, "{report:?}");
     assert!(assert_whole(&site, &ends, &stamps, "copied"));
     for k in (0..control.calls()).step_by(3 * STRIDE) {
-        let site = Site::lived_in();
-        let stamps = site.stamps();
-        let _ = update(&site.tree_on(without(&site, Control::at(k, Fault::Die))), &old_release(), &new_release());
-        recover(&site.tree_on(without(&site, Control::counting()))).unwrap_or_else(|e| panic!("call {k}: {e}"));
-        assert_whole(&site, &ends, &stamps, &format!("died at {k} without links"));
+        // A recovery that fails late turns back, by the copies.
+        for fails_at in [u64::MAX, 60 + k % 60] {
+            let site = Site::lived_in();
+            let stamps = site.stamps();
+            let _ = update(&site.tree_on(without(&site, Control::at(k, Fault::Die))), &old_release(), &new_release());
+            let control = Control::at(fails_at, Fault::Fail(REFUSALS[0]));
+            let _ = recover(&site.tree_on(without(&site, control)));
+            let context = format!("died at {k} without links, failed at {fails_at}");
+            recover(&site.tree_on(without(&site, Control::counting()))).unwrap_or_else(|e| panic!("{context}: {e}"));
+            assert_whole(&site, &ends, &stamps, &context);
+        }
     }
 }
 

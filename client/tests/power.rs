@@ -58,11 +58,13 @@ fn a_power_cut_anywhere_leaves_the_old_tree_or_the_new_one() {
 /// The promise after one trouble more: the process was killed at any moment, or any call failed, before the power goes.
 #[test]
 fn a_power_cut_after_a_kill_or_a_failed_call_leaves_the_old_tree_or_the_new_one() {
-    let ways_max = if is_long() { 96 } else { 16 };
-    let reach = Reach { ways_max, cuts_max: 1, violations_max: 3 };
     let scenarios = small();
     type Explore = fn(&Scenario, Reach) -> Explored;
-    for (trouble, explore) in [("kill", explore_kills as Explore), ("failed call", explore_failures)] {
+    let ways = if is_long() { [640, 96] } else { [64, 16] };
+    for (trouble, ways_max, explore) in
+        [("kill", ways[0], explore_kills as Explore), ("failed call", ways[1], explore_failures)]
+    {
+        let reach = Reach { ways_max, cuts_max: 1, violations_max: 3 };
         let mut explored = Explored::default();
         for one in in_two_threads(&scenarios, |scenario| explore(scenario, reach)) {
             explored.add(one);

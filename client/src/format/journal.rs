@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `lamplighter-journal,1` | type and version; first |
 //! | `key,<token>` | name of the update: its files lie in `staging/<key>/` and `backup/<key>/` |
-//! | `kept,<number>` | what is set aside for the user goes to `kept/<number>/` |
+//! | `kept,<number>` | what is set aside for the user goes to `kept/<number>/`, and to greater numbers what a run finds that the user wrote since |
 //! | `from,<blake3>` | manifest of the old tree, or `none` |
 //! | `to,<blake3>` | manifest of the new tree |
 //! | `op,…` | one line a changed name, see below; any number |

@@ -3,8 +3,10 @@
 //! The journal is durable before anything here runs, and every step finds out whether it is done already, so that a run
 //! may follow one that was cut off anywhere, in either direction. What makes each single step safe:
 //!
-//! * Before the first name changes, every old content has a durable second name ([`Run::hold`]). So it does not matter in
-//!   which order renames reach the disk, or whether one arrives torn: the content is never lost with the name.
+//! * Before the first name changes, every old content, or what the user wrote over it since the journal was written, has a
+//!   durable second name ([`Run::hold`]). So it does not matter in which order renames reach the disk, or whether one arrives
+//!   torn: the content is never lost with the name.
+//! * What is there already is not taken for durable: whoever made it may have ended before it was flushed.
 //! * Going back takes contents by a third name and leaves the second, until the journal is gone.
 //! * A name is replaced only if what lies there is what was found and hashed; anything else moves to `kept/`.
 

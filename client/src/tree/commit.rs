@@ -10,6 +10,8 @@
 //! | keep | further names for what the release before needs, flushed | forward, or back |
 //! | finish | the journal is renamed away, its directory flushed | new tree |
 //! | clean | backups and staging dropped | new tree; the next start goes on |
+//!
+//! Where a step fails the transaction is undone, under its journal: if that is gone already, it is written again first.
 
 use super::apply::{self, Run};
 use super::check::{self, Prepared};

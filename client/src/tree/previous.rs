@@ -248,7 +248,8 @@ fn drop_all(fs: &dyn Fs) -> Result<(), FsError> {
     let release = layout::previous(layout::RELEASE);
     if fs.metadata(&release)?.is_some() {
         fs.remove_file(&release)?;
-        fs.sync_dir(&layout::all_previous())?;
     }
+    // Whoever removed it may have ended before that was flushed.
+    fs.sync_dir(&layout::all_previous())?;
     fs::remove_all(fs, &layout::all_previous())
 }

@@ -156,9 +156,9 @@ pub(crate) fn small() -> Vec<Scenario> {
         ),
         an_update(
             "edited and in the way",
-            vec![("edited", File("as shipped")), same],
-            vec![("edited", File("as shipped, two")), ("new", File("new")), same],
-            &[("edited", "my edit"), ("new", "mine, where a file comes")],
+            vec![("in/deep/edited", File("as shipped")), same],
+            vec![("in/deep/edited", File("as shipped, two")), ("new", File("new")), same],
+            &[("in/deep/edited", "my edit"), ("new", "mine, where a file comes")],
         ),
         without_links(an_update(
             "without hard links",

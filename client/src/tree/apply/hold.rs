@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 
 use super::{Run, changed, next_kept};
 use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
-use crate::tree::decide::Current;
+use crate::tree::decide::{Current, Facts};
 use crate::tree::error::TreeError;
 use crate::tree::fs::{Entry, Existing, Fs, FsError, Place, remove_all};
 use crate::tree::order::Side;
@@ -50,6 +50,11 @@ impl Run<'_> {
 
     fn hold_one(&mut self, op: usize) -> Result<(), TreeError> {
         let entry = self.op(op);
+        let Facts { current, backup: is_held, .. } = self.known[op].facts;
+        let is_there = current.is(Side::Before);
+        if !is_held && !is_there && entry.before.is_leaf() {
+            return self.hold_users(op);
+        }
         let backup = layout::backup(self.journal, op)?;
         if entry.backup == Backup::Keep {
             self.create_state_dirs(&backup.parent().unwrap_or_else(Place::state_root))?;
@@ -58,18 +63,15 @@ impl Run<'_> {
                 self.note_kept(&entry.path, &backup);
             }
         }
-        if self.current(op) == Current::Other && !self.known[op].facts.backup {
-            return self.hold_users(op);
-        }
-        if !self.current(op).is(Side::Before) {
-            return Ok(());
-        }
-        if self.known[op].facts.backup {
+        if is_held {
             // A copy may be older than its mode, and than the flush of its content.
-            if matches!(entry.before, Thing::File { .. }) {
+            if (is_there || current == Current::Other) && matches!(entry.before, Thing::File { .. }) {
                 self.right_mode(&backup, &entry.before)?;
                 self.fs.sync_file(&backup)?;
             }
+            return Ok(());
+        }
+        if !is_there {
             return Ok(());
         }
         if let Thing::Directory { mode } = entry.before {
@@ -139,15 +141,18 @@ impl Run<'_> {
     }
 
     /// Gives what the user wrote over the old content, before that was held, a second name in `kept/`: going back needs it, as
-    /// it needs the others.
+    /// it needs the others. A run before this one may have done so.
     fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
-        let target = self.target(op)?;
-        match scan::observe(self.fs, &target)?.thing {
-            Some(thing) if thing.is_leaf() && self.op(op).area == Area::Tree => {
-                self.keep(op, &target, &thing).map(drop)
-            }
-            _ => Ok(()),
+        let (entry, target) = (self.op(op), self.target(op)?);
+        if self.current(op) == Current::Other {
+            let thing = scan::observe(self.fs, &target)?.thing.filter(Thing::is_leaf);
+            let tree = thing.filter(|_| entry.area == Area::Tree);
+            return tree.map_or(Ok(()), |thing| self.keep(op, &target, &thing).map(drop));
         }
+        if let Some((kept, _)) = aside(self.fs, self.journal, entry)? {
+            self.note_kept(&entry.path, &kept);
+        }
+        Ok(())
     }
 
     /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be

@@ -138,8 +138,13 @@ pub(in crate::tree) fn clean(tree: &Tree, journal: &Journal, side: Side) {
     if previous::settle(tree).is_err() {
         return;
     }
-    let staging = if side == Side::After { Some(layout::staging(&journal.key)) } else { None };
-    for place in [Some(layout::all_backups()), staging, Some(layout::journal_done())].into_iter().flatten() {
+    let mut over = vec![layout::all_backups()];
+    if side == Side::After {
+        // Where a transaction was given up, the next that leads forward heals the tree.
+        over.extend([layout::staging(&journal.key), layout::journal_abandoned()]);
+    }
+    over.push(layout::journal_done());
+    for place in over {
         let _ = fs::remove_all(fs, &place);
     }
 }
