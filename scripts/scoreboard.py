@@ -47,7 +47,7 @@ RUNS = [
 # Long forms by name: the figures it leaves, a command, and what is set for it. Fleets in parts, which can be run one by one.
 SEEDS, PART = 50_000, 5_000
 LONG_RUNS = {
-    "power": (["power-cuts"], [*CARGO_TEST, "--test=power"], {"LAMPLIGHTER_LONG": "1"}),
+    "power": (["power-cuts", "power-cuts-after-kill", "power-cuts-after-failed-call", "power-cuts-overwritten"], [*CARGO_TEST, "--test=power"], {"LAMPLIGHTER_LONG": "1"}),
     "crash": (["deaths", "failing-calls"], [*CARGO_TEST, "--test=crash"], {"LAMPLIGHTER_LONG": "1"}),
     "crowd": (["crowd"], [*CARGO_TEST, "--test=crowd"], {"LAMPLIGHTER_LONG": "1"}),
     "user_files": (["user-files"], [*CARGO_TEST, "--test=user_files"], {"LAMPLIGHTER_HISTORIES": "10000"}),
@@ -77,6 +77,9 @@ ROWS = [
     ("Trust", "bad-line", "{updates} updates, {altered} of {answers} answers altered; {run_again} had to be run again", "wrong_bytes"),
     ("Trust", "corpora", "{executions} changed inputs to {targets} parsers and decoders", "failed"),
     ("Crashes", "power-cuts", "{cuts} power cuts on a disk that forgets: {distinct_disks} different disks, each started", "mixed_trees_or_lost_files"),
+    ("Crashes", "power-cuts-after-kill", "{cuts} power cuts in the recovery after a kill at any change", "mixed_trees_or_lost_files"),
+    ("Crashes", "power-cuts-after-failed-call", "{cuts} power cuts after any one change failed", "mixed_trees_or_lost_files"),
+    ("Crashes", "power-cuts-overwritten", "the user writes over a file between two power cuts: {disks} disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "deaths", "the process ends at each of {deaths} calls of an update, a way back, a heal", "mixed_trees_or_lost_files"),
     ("Crashes", "failing-calls", "{failing_calls} calls fail there: EIO, ENOSPC, EACCES, EMFILE", "mixed_trees_or_lost_files"),
     ("Crashes", "user-files", "{histories} random histories, {steps} steps, {cut_off} cut off; {files_written_by_the_user} files of the user, {set_aside} set aside", "lost"),

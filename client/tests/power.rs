@@ -175,8 +175,9 @@ fn what_the_user_writes_between_two_cuts_stays_and_nothing_else_is_lost_by_it() 
         }
         tried
     });
-    println!("{tried:?} disks");
-    assert!(tried.iter().sum::<usize>() > 10_000, "{tried:?}");
+    let tried: usize = tried.into_iter().sum();
+    scoreboard::note("power-cuts-overwritten", json!({ "disks": tried, "mixed_trees_or_lost_files": 0 }));
+    assert!(tried > 10_000, "{tried}");
 }
 
 /// The disk before each change of a scenario.

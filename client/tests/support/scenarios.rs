@@ -157,8 +157,8 @@ pub(crate) fn small() -> Vec<Scenario> {
         an_update(
             "edited and in the way",
             vec![("in/deep/edited", File("as shipped")), same],
-            vec![("in/deep/edited", File("as shipped, two")), ("new", File("new")), same],
-            &[("in/deep/edited", "my edit"), ("new", "mine, where a file comes")],
+            vec![("in/deep/edited", File("as shipped, two")), ("in/new", File("new")), same],
+            &[("in/deep/edited", "my edit"), ("in/new", "mine, where a file comes")],
         ),
         without_links(an_update(
             "without hard links",

@@ -234,11 +234,14 @@ pub(in crate::tree) fn aside(
 }
 
 /// What second names of these files, each with its size in bytes, will take: nothing where the volume links files, elsewhere the
-/// bytes of the copies. Found out on the first of them, by a name in the staging directory of `key` that is gone again when
-/// this returns; after a crash it goes with the directory.
+/// bytes of the copies. Found out on the record, or the first of them, by a name in the staging directory of `key` that is gone
+/// again when this returns; after a crash it goes with the directory.
 pub(in crate::tree) fn copied_bytes(fs: &dyn Fs, key: &str, files: &[(Place, u64)]) -> Result<Option<u64>, FsError> {
+    // One of the tree may be a program that runs, of which Windows removes no name.
+    let record = layout::installed(layout::MANIFEST);
+    let recorded = fs.metadata(&record)?.map(|_| record);
     match files.first() {
-        Some((first, _)) if !has_links(fs, key, first)? => {
+        Some((first, _)) if !has_links(fs, key, recorded.as_ref().unwrap_or(first))? => {
             Ok(Some(files.iter().map(|(_, size)| *size).filter(|size| *size < COPY_BYTES_MAX).sum()))
         }
         _ => Ok(None),
