@@ -180,7 +180,7 @@ impl Updater {
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),
         };
         created.keep();
-        let lock = updater.begin()?;
+        let lock = updater.begin_anyway()?;
         updater.write_origin(&lock, origin)?;
         updater.remember(&lock, judgement.state)?;
         let downloader = updater.downloader(from, &judgement.mirrors)?;
@@ -300,7 +300,7 @@ impl Updater {
     /// # Errors
     /// Whatever stops it; the tree is as before or as after, and what was fetched is kept for the next time.
     pub fn update(&self, from: Option<&str>) -> Result<Outcome, Error> {
-        let lock = self.begin()?;
+        let lock = self.begin_anyway()?;
         let ended = self.update_locked(&lock, from);
         self.noted(&lock, "update", ended, |outcome| match outcome {
             Outcome::Done(report) => deployed(report),
@@ -310,9 +310,15 @@ impl Updater {
 
     fn update_locked(&self, lock: &TreeLock, from: Option<&str>) -> Result<Outcome, Error> {
         match self.offer(lock, from)? {
-            Offered::Idle(idle) => Ok(Outcome::Idle(idle)),
+            Offered::Idle(idle) => {
+                // Nothing came that would have made the tree whole.
+                self.recover(lock)?;
+                Ok(Outcome::Idle(idle))
+            }
             Offered::Release { release, base, installed, downloader } => {
-                let (deploy, order) = (self.deploy(lock, &downloader), update_order(&release, base.as_ref()));
+                let everything = self.tree.is_unfinished()?;
+                let order = Order { everything, ..update_order(&release, base.as_ref()) };
+                let deploy = self.deploy(lock, &downloader);
                 let staged = deploy.stage(&order)?;
                 self.open_way_back(lock, installed)?;
                 Ok(Outcome::Done(Box::new(deploy.commit(staged, &order)?)))
@@ -411,7 +417,7 @@ impl Updater {
         Ok(lock)
     }
 
-    /// The same for what does with any tree that has a record: a transaction that cannot be recovered is given up.
+    /// The same for what makes the tree whole, or takes it away: a transaction that cannot be recovered is given up.
     fn begin_anyway(&self) -> Result<TreeLock, Error> {
         let lock = self.tree.lock(LOCK_WAIT)?;
         match lock.recover() {

@@ -296,22 +296,32 @@ fn is_given_up(scenario: &Scenario, disk: Disk, damaged: &str) -> bool {
     let machine = Machine::start(disk);
     let Err(TreeError::NeedsHeal { .. }) = recover(&machine.tree()) else { return false };
     machine.note();
-    give_up(scenario, &machine, damaged);
-    for (k, moment) in machine.noted().iter().enumerate() {
+    give_up(&machine);
+    let moments = machine.noted();
+    expect_no_traces(scenario, &machine, damaged);
+    for (k, moment) in moments.iter().enumerate() {
         power_cuts(moment, 2, k as u64, |cut| {
             let machine = Machine::start(cut);
-            if matches!(recover(&machine.tree()), Err(TreeError::NeedsHeal { .. })) {
-                give_up(scenario, &machine, damaged);
-            }
+            assert!(
+                matches!(recover(&machine.tree()), Err(TreeError::NeedsHeal { .. })),
+                "{}: not whole",
+                scenario.name
+            );
+            give_up(&machine);
+            expect_no_traces(scenario, &machine, damaged);
         });
     }
     true
 }
 
-fn give_up(scenario: &Scenario, machine: &Arc<Machine>, damaged: &str) {
+fn give_up(machine: &Arc<Machine>) {
     let lock = machine.tree().lock(Duration::ZERO).expect("free");
     lock.abandon().expect("given up");
     assert!(matches!(lock.recover(), Err(TreeError::NeedsHeal { .. })), "it is not whole yet");
+}
+
+fn expect_no_traces(scenario: &Scenario, machine: &Arc<Machine>, damaged: &str) {
+    let lock = machine.tree().lock(Duration::ZERO).expect("free");
     lock.healed().expect("noted");
     assert_eq!(lock.recover().expect("no journal"), Recovery::Nothing);
     let record = lock.record().expect("read").expect("a record");

@@ -10,6 +10,7 @@
 //! * Going back takes contents by a third name and leaves the second, until the journal is gone.
 //! * A name is replaced only if what lies there is what was found and hashed; anything else moves to `kept/`.
 
+mod aside;
 mod hold;
 mod seal;
 
@@ -26,7 +27,8 @@ use super::{Tree, layout};
 use crate::format::journal::{Backup, EntryPath, Journal, JournalOp, Thing};
 use crate::progress::{Event, Progress};
 
-pub(super) use hold::{aside, copied_bytes, copy_content};
+pub(super) use aside::{aside, settle_asides};
+pub(super) use hold::{copied_bytes, copy_content};
 pub(super) use seal::{clean, clean_leftovers, end, finish, has_leftovers, keep_late_edits};
 
 /// What is known of one op before a run.

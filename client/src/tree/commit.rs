@@ -46,7 +46,7 @@ impl TreeLock {
         fs::replace_file(self.fs(), &layout::journal(), &layout::journal_spare(), &journal.to_bytes())?;
         let run = Run::new(self, &journal, Side::After, known.clone(), progress).run();
         let sealed = run.and_then(|mut report| {
-            apply::keep_late_edits(self, &journal, &known, &mut report)?;
+            apply::keep_late_edits(self, &journal, &known, |_| false, &mut report)?;
             apply::end(self, &journal, Side::After)?;
             Ok(report)
         });

@@ -65,8 +65,13 @@ pub(super) fn decide(ops: &[JournalOp], facts: &[Facts]) -> Direction {
     if lacking(ops, facts, can_go_forward).is_empty() {
         return Direction::Forward;
     }
-    let back = lacking(ops, facts, can_go_back);
+    let back = lacks_to_go_back(ops, facts);
     if back.is_empty() { Direction::Back } else { Direction::Neither(back) }
+}
+
+/// Numbers of the ops whose old content is not at hand.
+pub(super) fn lacks_to_go_back(ops: &[JournalOp], facts: &[Facts]) -> Vec<usize> {
+    lacking(ops, facts, can_go_back)
 }
 
 /// Where a tree is led as far as it goes that can be put together on neither side: the side that lacks fewer contents, of those

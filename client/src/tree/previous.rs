@@ -135,6 +135,15 @@ pub(super) fn settle(tree: &Tree) -> Result<(), TreeError> {
     if is_way_back { Ok(()) } else { Ok(drop_all(fs)?) }
 }
 
+/// The same where what was held goes next, whatever comes of it: then nothing is left that could still move here.
+pub(super) fn settle_or_drop(tree: &Tree) {
+    let fs = tree.fs();
+    let moves = || fs.metadata(&layout::previous(layout::MOVING)).is_ok_and(|there| there.is_some());
+    if settle(tree).is_err() && moves() {
+        let _ = drop_all(fs);
+    }
+}
+
 /// What a transaction held, as its journal tells, moves here. A journal nobody can read says nothing to keep.
 fn move_held(tree: &Tree) -> Result<(), TreeError> {
     let fs = tree.fs();
@@ -245,9 +254,10 @@ fn drop_all(fs: &dyn Fs) -> Result<(), FsError> {
     if fs.metadata(&layout::all_previous())?.is_none() {
         return Ok(());
     }
-    let release = layout::previous(layout::RELEASE);
-    if fs.metadata(&release)?.is_some() {
-        fs.remove_file(&release)?;
+    for name in [layout::RELEASE, layout::MOVING] {
+        if fs.metadata(&layout::previous(name))?.is_some() {
+            fs.remove_file(&layout::previous(name))?;
+        }
     }
     // Whoever removed it may have ended before that was flushed.
     fs.sync_dir(&layout::all_previous())?;

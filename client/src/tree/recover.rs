@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::apply::{self, Known, Run};
-use super::decide::{Current, Direction, Facts, decide, salvage};
+use super::decide::{Current, Direction, Facts, decide, lacks_to_go_back, salvage};
 use super::error::TreeError;
 use super::fs::{self, Place};
 use super::order::Side;
@@ -44,24 +44,35 @@ impl TreeLock {
     pub fn recover(&self) -> Result<Recovery, TreeError> {
         let fs = self.fs();
         let journal = fs::read_small(fs, &layout::journal(), JOURNAL_BYTES_MAX)?;
-        if journal.is_none() && fs.metadata(&layout::journal_abandoned())?.is_some() {
-            return Err(TreeError::NeedsHeal { problems: vec![GIVEN_UP.into()] });
-        }
-        if journal.is_none() && !apply::has_leftovers(fs)? {
+        let given_up = fs.metadata(&layout::journal_abandoned())?.is_some();
+        if journal.is_none() && !given_up && !apply::has_leftovers(fs)? {
             return Ok(Recovery::Nothing);
         }
         // A journal, or its absence, that only this run of the machine knows of must not be acted on.
         fs.sync_dir(&Place::state_root())?;
-        let Some(bytes) = journal else {
-            apply::clean_leftovers(self)?;
-            return Ok(Recovery::Nothing);
+        let recovered = match journal {
+            None if given_up => Recovery::Nothing,
+            None => {
+                apply::clean_leftovers(self)?;
+                Recovery::Nothing
+            }
+            Some(bytes) => self.recover_by(&bytes)?,
         };
-        match Journal::parse(&bytes) {
+        match recovered {
+            // It healed the tree.
+            Recovery::RolledForward(_) => Ok(recovered),
+            _ if given_up => Err(TreeError::NeedsHeal { problems: vec![GIVEN_UP.into()] }),
+            _ => Ok(recovered),
+        }
+    }
+
+    fn recover_by(&self, journal: &[u8]) -> Result<Recovery, TreeError> {
+        match Journal::parse(journal) {
             Ok(journal) => self.follow(&journal),
             // It was never written whole, so nothing that it says was done.
             Err(JournalError::Trailer) => {
                 self.expect_old_tree()?;
-                apply::finish(fs)?;
+                apply::finish(self.fs())?;
                 apply::clean_leftovers(self)?;
                 Ok(Recovery::Nothing)
             }
@@ -82,10 +93,7 @@ impl TreeLock {
                 },
             },
             Direction::Back => run_known(self, journal, Side::Before, known).map(Recovery::RolledBack),
-            Direction::Neither(ops) => {
-                let name = |op: &usize| format!("neither old nor new content of {} is left", journal.ops[*op].path);
-                Err(TreeError::NeedsHeal { problems: ops.iter().take(NAMED_MAX).map(name).collect() })
-            }
+            Direction::Neither(ops) => Err(needs_heal(journal, &ops, "neither old nor new")),
         }
     }
 
@@ -100,10 +108,11 @@ impl TreeLock {
         if !self.is_in_transaction()? {
             return Ok(Recovery::Nothing);
         }
+        // First, as what is set aside on the way would let recovery pass damage for the user's.
+        let journal = fs::read_small(self.fs(), &layout::journal(), JOURNAL_BYTES_MAX)?.unwrap_or_default();
+        fs::replace_file(self.fs(), &layout::journal_abandoned(), &layout::journal_spare(), &journal)?;
         let led = self.lead_as_far_as_it_goes()?;
-        // As in [`apply::finish`]: both names may lead to one file, and between those renaming does nothing.
-        fs::remove_all(self.fs(), &layout::journal_abandoned())?;
-        self.fs().rename(&layout::journal(), &layout::journal_abandoned(), fs::Existing::Replace)?;
+        self.fs().remove_file(&layout::journal())?;
         self.fs().sync_dir(&Place::state_root())?;
         Ok(led)
     }
@@ -113,10 +122,9 @@ impl TreeLock {
     /// # Errors
     /// What the system says.
     pub fn healed(&self) -> Result<(), TreeError> {
-        if self.fs().metadata(&layout::journal_abandoned())?.is_none() {
-            return Ok(());
+        if self.fs().metadata(&layout::journal_abandoned())?.is_some() {
+            self.fs().remove_file(&layout::journal_abandoned())?;
         }
-        self.fs().remove_file(&layout::journal_abandoned())?;
         Ok(self.fs().sync_dir(&Place::state_root())?)
     }
 
@@ -128,10 +136,13 @@ impl TreeLock {
         let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
         let Some((side, left)) = salvage(&journal.ops, &facts) else { return Ok(Recovery::Nothing) };
         let mut report = Run::new(self, &journal, side, known, &Silent).but_for(left).run()?;
+        let untouched = |op: usize| side == Side::Before && facts[op].current.is(Side::Before);
+        apply::keep_late_edits(self, &journal, &[], untouched, &mut report)?;
+        // What was set aside is named; it may be all that is left of a file.
+        apply::settle_asides(self, &journal, Side::After, &mut report)?;
         if side == Side::Before {
             return Ok(Recovery::RolledBack(report));
         }
-        apply::keep_late_edits(self, &journal, &[], &mut report)?;
         previous::keep(self, &journal)?;
         Ok(Recovery::RolledForward(report))
     }
@@ -152,13 +163,29 @@ impl TreeLock {
 /// Undoes a transaction that could not be led forward, from whatever lies there now, and ends it.
 ///
 /// What failed may have been the flush after the journal's name was gone. Nothing is undone without one: it is there again, durably,
-/// before anything else changes.
+/// before anything else changes. Nor is anything undone if not all can be: then the way forward is still open.
 pub(super) fn turn_back(tree: &Tree, journal: &Journal) -> Result<CommitReport, TreeError> {
     let fs = tree.fs();
     if fs.metadata(&layout::journal())?.is_none() {
         fs::replace_file(fs, &layout::journal(), &layout::journal_spare(), &journal.to_bytes())?;
     }
-    run_known(tree, journal, Side::Before, classify(tree, journal)?)
+    let known = classify(tree, journal)?;
+    let mut late = CommitReport::default();
+    let untouched = |op: usize| known[op].facts.current.is(Side::Before);
+    apply::keep_late_edits(tree, journal, &known, untouched, &mut late)?;
+    let known = if late.kept.is_empty() { known } else { classify(tree, journal)? };
+    let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
+    let lacking = lacks_to_go_back(&journal.ops, &facts);
+    if lacking.is_empty() {
+        run_known(tree, journal, Side::Before, known)
+    } else {
+        Err(needs_heal(journal, &lacking, "no old"))
+    }
+}
+
+fn needs_heal(journal: &Journal, ops: &[usize], what: &str) -> TreeError {
+    let name = |op: &usize| format!("{what} content of {} is left", journal.ops[*op].path);
+    TreeError::NeedsHeal { problems: ops.iter().take(NAMED_MAX).map(name).collect() }
 }
 
 fn run_known(tree: &Tree, journal: &Journal, side: Side, known: Vec<Known>) -> Result<CommitReport, TreeError> {
@@ -171,9 +198,11 @@ fn run_known(tree: &Tree, journal: &Journal, side: Side, known: Vec<Known>) -> R
         run => run?,
     };
     if side == Side::After {
-        apply::keep_late_edits(tree, journal, &[], &mut report)?;
+        apply::keep_late_edits(tree, journal, &[], |_| false, &mut report)?;
     }
     apply::end(tree, journal, side)?;
+    // A name too many in `kept/` does no harm.
+    let _ = apply::settle_asides(tree, journal, side, &mut report);
     apply::clean(tree, journal, side);
     Ok(report)
 }

@@ -73,7 +73,7 @@ impl Updater {
     /// # Errors
     /// [`Error::NoPrevious`]; whatever stops it: the tree is as before or as after.
     pub fn rollback(&self) -> Result<DeployReport, Error> {
-        let lock = self.begin()?;
+        let lock = self.begin_anyway()?;
         self.noted(&lock, "rollback", self.rollback_locked(&lock), deployed)
     }
 
@@ -94,7 +94,7 @@ impl Updater {
             release: &release,
             base,
             route: Route::Back,
-            everything: false,
+            everything: self.tree.is_unfinished()?,
             manifest: Some(&previous.manifest),
         })
     }

@@ -99,7 +99,7 @@ impl Updater {
         let created = CreatedDir::ensure(&config.tree)?;
         let other = Self::for_origin(config, &self.origin())?;
         other.may_stage()?;
-        let lock = other.begin()?;
+        let lock = other.begin_anyway()?;
         other.write_origin(&lock, &self.origin())?;
         created.keep();
         let installed = other.record(&other.state()?)?;
@@ -109,7 +109,7 @@ impl Updater {
             release: &record.release,
             base,
             route: Route::Cheapest,
-            everything: base.is_none(),
+            everything: base.is_none() || other.tree.is_unfinished()?,
             manifest: Some(&manifest),
         };
         let staging = lock.staging(&order.key())?;

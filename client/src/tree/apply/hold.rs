@@ -6,13 +6,13 @@
 
 use std::io::{self, Read, Write};
 
-use super::{Run, changed, next_kept};
-use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
+use super::{Run, changed};
+use crate::format::journal::{Backup, Thing};
 use crate::tree::decide::{Current, Facts};
 use crate::tree::error::TreeError;
 use crate::tree::fs::{Entry, Existing, Fs, FsError, Place, remove_all};
+use crate::tree::layout;
 use crate::tree::order::Side;
-use crate::tree::{layout, scan};
 
 /// Files smaller than this are copied where they cannot be linked.
 const COPY_BYTES_MAX: u64 = 64 << 20;
@@ -20,7 +20,7 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 
 /// How a content got a second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub(super) enum Held {
     Linked,
     Copied,
 }
@@ -53,6 +53,7 @@ impl Run<'_> {
         let Facts { current, backup: is_held, .. } = self.known[op].facts;
         let is_there = current.is(Side::Before);
         if !is_held && !is_there && entry.before.is_leaf() {
+            // What an earlier run set aside is told at the end.
             return self.hold_users(op);
         }
         let backup = layout::backup(self.journal, op)?;
@@ -127,110 +128,6 @@ impl Run<'_> {
             Err(e) => Err(e.into()),
         }
     }
-
-    /// A further name for what an earlier run set aside at the path, before it had held the old content: the user had written
-    /// over that, and what the user wrote last goes back in its place.
-    fn name_of_aside(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
-        let Some((kept, thing)) = aside(self.fs, self.journal, self.op(op))? else { return Ok(None) };
-        let spare = layout::restore_spare(&self.journal.key, op);
-        self.create_state_dirs(&layout::backups(&self.journal.key))?;
-        remove_all(self.fs, &spare)?;
-        self.known[op].facts.aside = true;
-        let held = hold_content(self.fs, &kept, &spare, &thing)?;
-        Ok(Some(if held.is_some() { spare } else { kept }))
-    }
-
-    /// Gives what the user wrote over the old content, before that was held, a second name in `kept/`: going back needs it, as
-    /// it needs the others. A run before this one may have done so.
-    fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
-        let (entry, target) = (self.op(op), self.target(op)?);
-        if self.current(op) == Current::Other {
-            let thing = scan::observe(self.fs, &target)?.thing.filter(Thing::is_leaf);
-            let tree = thing.filter(|_| entry.area == Area::Tree);
-            return tree.map_or(Ok(()), |thing| self.keep(op, &target, &thing).map(drop));
-        }
-        if let Some((kept, _)) = aside(self.fs, self.journal, entry)? {
-            self.note_kept(&entry.path, &kept);
-        }
-        Ok(())
-    }
-
-    /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
-    /// moved there, to the entry of [`Self::fresh_kept_entry`].
-    fn keep(&mut self, op: usize, target: &Place, thing: &Thing) -> Result<bool, TreeError> {
-        let earlier = aside(self.fs, self.journal, self.op(op))?.filter(|(_, held)| held.same_content(thing));
-        let kept = match &earlier {
-            Some((place, _)) => place.clone(),
-            None => self.fresh_kept_entry(op)?,
-        };
-        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
-        self.dirty.extend(kept.parent());
-        match (earlier, thing) {
-            // A copy may be older than the flush of its content.
-            (Some(_), Thing::File { .. }) => self.fs.sync_file(&kept)?,
-            (Some(_), _) => {}
-            (None, thing) if hold_content(self.fs, target, &kept, thing)?.is_none() => return Ok(false),
-            (None, _) => {}
-        }
-        let kept_at = self.tree.state_dir().join(kept.path());
-        if self.report.kept.iter().all(|reported| reported.kept_at != kept_at) {
-            self.note_kept(&self.op(op).path, &kept);
-        }
-        self.known[op].facts.aside = true;
-        Ok(true)
-    }
-
-    /// Where in `kept/` goes what this run finds at the path of an op.
-    fn fresh_kept_entry(&mut self, op: usize) -> Result<Place, TreeError> {
-        let number = match self.fresh_kept {
-            Some(number) => number,
-            None => next_kept(self.fs)?.max(self.journal.kept + 1),
-        };
-        self.fresh_kept = Some(number);
-        layout::kept_entry(number, &self.op(op).path)
-    }
-
-    /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
-    /// directory stays where nothing comes; else it is moved as a whole.
-    pub(super) fn set_aside(&mut self, op: usize, target: &Place) -> Result<(), TreeError> {
-        let entry = self.op(op);
-        let thing = match scan::observe(self.fs, target)?.thing {
-            Some(Thing::Absent) => return Ok(()),
-            Some(Thing::Directory { .. }) if *self.goal.goal(entry) == Thing::Absent => return Ok(()),
-            thing => thing.filter(Thing::is_leaf),
-        };
-        if thing.map_or(Ok(false), |thing| self.keep(op, target, &thing))? {
-            self.flush_dirty()?;
-            self.fs.remove_file(target)?;
-        } else {
-            let kept = self.fresh_kept_entry(op)?;
-            self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
-            self.dirty.extend(kept.parent());
-            self.fs.rename(target, &kept, Existing::Refuse)?;
-            self.note_kept(&entry.path, &kept);
-        }
-        self.known[op].facts.current = Current::Missing;
-        Ok(())
-    }
-}
-
-/// Where a run of this journal set aside what it met at the path of `op`, and what that is: the newest, if there are several.
-/// Not what the journal itself says is to be kept.
-pub(in crate::tree) fn aside(
-    fs: &dyn Fs,
-    journal: &Journal,
-    op: &JournalOp,
-) -> Result<Option<(Place, Thing)>, TreeError> {
-    if op.area != Area::Tree {
-        return Ok(None);
-    }
-    for number in (journal.kept + 1..next_kept(fs)?).rev() {
-        let kept = layout::kept_entry(number, &op.path)?;
-        if let Some(thing) = scan::observe(fs, &kept)?.thing.filter(Thing::is_leaf) {
-            return Ok(Some((kept, thing)));
-        }
-    }
-    Ok(None)
 }
 
 /// What second names of these files, each with its size in bytes, will take: nothing where the volume links files, elsewhere the
@@ -263,7 +160,7 @@ fn is_about_the_file(refused: &FsError) -> bool {
 }
 
 /// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was.
-fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<Option<Held>, FsError> {
+pub(super) fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<Option<Held>, FsError> {
     let refused = match fs.hard_link(from, to) {
         Ok(()) => return Ok(Some(Held::Linked)),
         Err(e) => e,

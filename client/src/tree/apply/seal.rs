@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Run, absent_below_own_link, aside, changed};
+use super::aside::fresh_kept;
+use super::{Run, absent_below_own_link, changed};
 use crate::format::journal::{Backup, Journal, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
@@ -71,42 +72,50 @@ impl Run<'_> {
         if right { Ok(()) } else { Err(changed(entry, "what the journal says", "something else")) }
     }
 
-    /// After going back, what is in place again need not be kept a second time.
-    fn forget_kept(&mut self) -> Result<(), TreeError> {
+    /// After going back, what is in place again need not be kept a second time. What was set aside stays until the journal is
+    /// gone: recovery counts on it.
+    fn forget_kept(&self) -> Result<(), TreeError> {
         for op in (0..self.journal.ops.len()).rev() {
             let entry = self.op(op);
             if entry.backup == Backup::Keep {
-                self.forget_one(op, &layout::backup(self.journal, op)?, &entry.before)?;
-            }
-            if self.known[op].facts.aside
-                && let Some((place, thing)) = aside(self.fs, self.journal, entry)?
-            {
-                self.forget_one(op, &place, &thing)?;
+                let kept = layout::backup(self.journal, op)?;
+                forget(self.fs, self.journal, &self.target(op)?, &kept, &entry.before)?;
             }
         }
         Ok(())
     }
+}
 
-    /// Drops `kept`, which holds `thing`, if that is in place again, and the directories this leaves empty.
-    fn forget_one(&mut self, op: usize, kept: &Place, thing: &Thing) -> Result<(), TreeError> {
-        let target = self.target(op)?;
-        let seen = absent_below_own_link(self.journal, scan::observe(self.fs, &target), Observed::ABSENT)?;
-        match self.fs.metadata(kept)?.map(|m| m.kind) {
-            Some(FileKind::Directory) => remove_if_empty(self.fs, kept)?,
-            Some(_) if seen.thing.is_some_and(|t| t.same_content(thing)) => {
-                self.fs.remove_file(kept)?;
-                let kept_at = self.tree.state_dir().join(kept.path());
-                self.report.kept.retain(|reported| reported.kept_at != kept_at);
+/// Drops `kept`, which holds `thing`, and the directories this leaves empty, if `target` holds the same, durably; whether it did.
+pub(super) fn forget(
+    fs: &dyn Fs,
+    journal: &Journal,
+    target: &Place,
+    kept: &Place,
+    thing: &Thing,
+) -> Result<bool, TreeError> {
+    let seen = absent_below_own_link(journal, scan::observe(fs, target), Observed::ABSENT)?;
+    let is_back = match fs.metadata(kept)?.map(|m| m.kind) {
+        Some(FileKind::Directory) => {
+            remove_if_empty(fs, kept)?;
+            false
+        }
+        Some(kind) if seen.thing.is_some_and(|t| t.same_content(thing)) => {
+            if kind == FileKind::File {
+                // The user may have put it there himself, a moment ago.
+                fs.sync_file(target)?;
             }
-            _ => {}
+            fs.remove_file(kept)?;
+            true
         }
-        let mut above = kept.parent();
-        while let Some(place) = above.filter(|place| *place != layout::all_kept()) {
-            remove_if_empty(self.fs, &place)?;
-            above = place.parent();
-        }
-        Ok(())
+        _ => false,
+    };
+    let mut above = kept.parent();
+    while let Some(place) = above.filter(|place| *place != layout::all_kept()) {
+        remove_if_empty(fs, &place)?;
+        above = place.parent();
     }
+    Ok(is_back)
 }
 
 fn remove_if_empty(fs: &dyn Fs, at: &Place) -> Result<(), FsError> {
@@ -166,28 +175,31 @@ pub(in crate::tree) fn has_leftovers(fs: &dyn Fs) -> Result<bool, FsError> {
 /// Settles and drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
 pub(in crate::tree) fn clean_leftovers(tree: &Tree) -> Result<(), TreeError> {
     // A way back that cannot be kept open must not keep the app from its next update.
-    let _ = previous::settle(tree);
+    previous::settle_or_drop(tree);
     Ok(leftovers().iter().try_for_each(|place| fs::remove_all(tree.fs(), place))?)
 }
 
 /// Looks for old contents that somebody wrote to, through a file held open, after they got their second name; they are the
-/// user's and move to `kept/`. By stamp where `known` has one, else by content.
+/// user's and move to `kept/`. By stamp where `known` has one, else by content. Not those of ops that are `untouched`: a second
+/// name that was being made may hold a part of a copy.
 pub(in crate::tree) fn keep_late_edits(
     tree: &Tree,
     journal: &Journal,
     known: &[super::Known],
+    untouched: impl Fn(usize) -> bool,
     report: &mut CommitReport,
 ) -> Result<(), TreeError> {
     let fs = tree.fs();
     let mut number = None;
-    for (op, entry) in journal.ops.iter().enumerate().filter(|(_, op)| op.backup == Backup::Drop) {
+    let dropped = journal.ops.iter().enumerate().filter(|(op, entry)| entry.backup == Backup::Drop && !untouched(*op));
+    for (op, entry) in dropped {
         let backup = layout::backup(journal, op)?;
         let Some(metadata) = fs.metadata(&backup)? else { continue };
         let same_stamp = known.get(op).and_then(|k| k.stamp) == Some(metadata.stamp);
         if same_stamp || scan::observe(fs, &backup)?.thing.is_some_and(|t| t.same_content(&entry.before)) {
             continue;
         }
-        let chosen = number.map_or_else(|| super::next_kept(fs), Ok)?;
+        let chosen = number.map_or_else(|| fresh_kept(fs, journal), Ok)?;
         number = Some(chosen);
         let kept = layout::kept_entry(chosen, &entry.path)?;
         let parent = kept.parent().unwrap_or_else(Place::state_root);

@@ -1,0 +1,155 @@
+//! What the user wrote, after the journal was written, where it changes something: a run that meets it gives it a second name in
+//! `kept/`, with a greater number than the journal's own. Where the transaction is undone it goes back in place.
+
+use super::hold::hold_content;
+use super::seal::forget;
+use super::{Run, next_kept};
+use crate::format::journal::{Area, Journal, JournalOp, Thing};
+use crate::tree::decide::Current;
+use crate::tree::error::TreeError;
+use crate::tree::fs::{Existing, Fs, Place, remove_all};
+use crate::tree::order::Side;
+use crate::tree::transaction::{CommitReport, Kept};
+use crate::tree::{Tree, layout, scan};
+
+impl Run<'_> {
+    /// Gives what the user wrote over the old content, before that was held, a second name in `kept/`: going back needs it, as
+    /// it needs the others.
+    pub(super) fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
+        if self.current(op) != Current::Other || self.op(op).area != Area::Tree {
+            return Ok(());
+        }
+        let target = self.target(op)?;
+        let thing = scan::observe(self.fs, &target)?.thing.filter(Thing::is_leaf);
+        thing.map_or(Ok(()), |thing| self.keep(op, &target, &thing).map(drop))
+    }
+
+    /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
+    /// moved there, to the entry of [`Self::fresh_kept_entry`].
+    fn keep(&mut self, op: usize, target: &Place, thing: &Thing) -> Result<bool, TreeError> {
+        let earlier = aside(self.fs, self.journal, self.op(op))?.filter(|(_, held)| held.same_content(thing));
+        let kept = match &earlier {
+            Some((place, _)) => place.clone(),
+            None => self.fresh_kept_entry(op)?,
+        };
+        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
+        self.dirty.extend(kept.parent());
+        if earlier.is_none() {
+            // A copy that is cut off must not pass for what was kept.
+            let spare = layout::restore_spare(&self.journal.key, op);
+            self.create_state_dirs(&layout::backups(&self.journal.key))?;
+            remove_all(self.fs, &spare)?;
+            if hold_content(self.fs, target, &spare, thing)?.is_none() {
+                return Ok(false);
+            }
+            self.fs.rename(&spare, &kept, Existing::Refuse)?;
+        }
+        let kept_at = self.tree.state_dir().join(kept.path());
+        if self.report.kept.iter().all(|reported| reported.kept_at != kept_at) {
+            self.note_kept(&self.op(op).path, &kept);
+        }
+        self.known[op].facts.aside = true;
+        Ok(true)
+    }
+
+    /// Where in `kept/` goes what this run finds at the path of an op.
+    fn fresh_kept_entry(&mut self, op: usize) -> Result<Place, TreeError> {
+        let number = match self.fresh_kept {
+            Some(number) => number,
+            None => fresh_kept(self.fs, self.journal)?,
+        };
+        self.fresh_kept = Some(number);
+        layout::kept_entry(number, &self.op(op).path)
+    }
+
+    /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
+    /// directory stays where nothing comes; else it is moved as a whole.
+    pub(super) fn set_aside(&mut self, op: usize, target: &Place) -> Result<(), TreeError> {
+        let entry = self.op(op);
+        let thing = match scan::observe(self.fs, target)?.thing {
+            Some(Thing::Absent) => return Ok(()),
+            Some(Thing::Directory { .. }) if *self.goal.goal(entry) == Thing::Absent => return Ok(()),
+            thing => thing.filter(Thing::is_leaf),
+        };
+        if thing.map_or(Ok(false), |thing| self.keep(op, target, &thing))? {
+            self.flush_dirty()?;
+            self.fs.remove_file(target)?;
+        } else {
+            let kept = self.fresh_kept_entry(op)?;
+            self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
+            self.dirty.extend(kept.parent());
+            self.fs.rename(target, &kept, Existing::Refuse)?;
+            self.note_kept(&entry.path, &kept);
+        }
+        self.known[op].facts.current = Current::Missing;
+        Ok(())
+    }
+
+    /// A further name for what a run set aside at the path before the old content was held: what the user wrote last goes back
+    /// in place of what it was written over.
+    pub(super) fn name_of_aside(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
+        let Some((kept, thing)) = aside(self.fs, self.journal, self.op(op))? else { return Ok(None) };
+        let spare = layout::restore_spare(&self.journal.key, op);
+        self.create_state_dirs(&layout::backups(&self.journal.key))?;
+        remove_all(self.fs, &spare)?;
+        self.known[op].facts.aside = true;
+        match hold_content(self.fs, &kept, &spare, &thing) {
+            Ok(Some(_)) => Ok(Some(spare)),
+            Ok(None) => Ok(Some(kept)),
+            Err(e) if e.lacks_room() => {
+                remove_all(self.fs, &spare)?;
+                Ok(Some(kept))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Where a run of this journal set aside what it met at the path of `op`, and what that is: the newest, if there are several.
+/// Not what the journal itself says is to be kept.
+pub(in crate::tree) fn aside(
+    fs: &dyn Fs,
+    journal: &Journal,
+    op: &JournalOp,
+) -> Result<Option<(Place, Thing)>, TreeError> {
+    if op.area != Area::Tree {
+        return Ok(None);
+    }
+    for number in (journal.kept + 1..next_kept(fs)?).rev() {
+        let kept = layout::kept_entry(number, &op.path)?;
+        if let Some(thing) = scan::observe(fs, &kept)?.thing.filter(Thing::is_leaf) {
+            return Ok(Some((kept, thing)));
+        }
+    }
+    Ok(None)
+}
+
+/// A number in `kept/` that is not in use, and not the journal's own.
+pub(super) fn fresh_kept(fs: &dyn Fs, journal: &Journal) -> Result<u64, TreeError> {
+    Ok(next_kept(fs)?.max(journal.kept + 1))
+}
+
+/// After the end of a transaction, which went to `side`: of what was set aside on the way, by whichever run, drops what is in place
+/// again, and names the rest in `report`.
+pub(in crate::tree) fn settle_asides(
+    tree: &Tree,
+    journal: &Journal,
+    side: Side,
+    report: &mut CommitReport,
+) -> Result<(), TreeError> {
+    let fs = tree.fs();
+    if next_kept(fs)? <= journal.kept + 1 {
+        return Ok(());
+    }
+    for op in journal.ops.iter().rev() {
+        let Some((kept, thing)) = aside(fs, journal, op)? else { continue };
+        let kept_at = tree.state_dir().join(kept.path());
+        let target = layout::target(op.area, op.was.as_ref().unwrap_or(&op.path))?;
+        if side == Side::Before && forget(fs, journal, &target, &kept, &thing)? {
+            report.kept.retain(|reported| reported.kept_at != kept_at);
+        } else if report.kept.iter().all(|reported| reported.kept_at != kept_at) {
+            report.kept.push(Kept { path: op.path.to_string(), kept_at });
+        }
+    }
+    Ok(())
+}
