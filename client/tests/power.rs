@@ -158,10 +158,10 @@ fn no_flush_is_without_a_reason() {
 /// What the user writes between a cut and the start after it.
 const USERS: &str = "the user's";
 
-/// Between a cut and the start after it the user writes over a file; then another cut. What is written is never lost, and all else is
-/// whole.
+/// Between a cut and the start after it the user writes over a file, or takes it away; then another cut, a kill, a call that fails.
+/// What is written is never lost, and all else is whole.
 #[test]
-fn what_the_user_writes_between_two_cuts_stays_and_nothing_else_is_lost_by_it() {
+fn what_the_user_does_between_two_cuts_stays_and_nothing_else_is_lost_by_it() {
     // A heal begins with what is not whole.
     let scenarios: Vec<Scenario> = small().into_iter().filter(|scenario| scenario.name != "heal").collect();
     let tried = in_two_threads(&scenarios, |scenario| {
@@ -169,7 +169,7 @@ fn what_the_user_writes_between_two_cuts_stays_and_nothing_else_is_lost_by_it() 
         for (k, moment) in moments(scenario).iter().enumerate() {
             power_cuts(moment, 2, k as u64, |disk| {
                 if seen.insert(disk.identity()) {
-                    tried += overwrite_and_cut(scenario, &disk, &mut seen);
+                    tried += meddle_and_cut(scenario, &disk, &mut seen);
                 }
             });
         }
@@ -188,32 +188,58 @@ fn moments(scenario: &Scenario) -> Vec<Disk> {
     machine.noted()
 }
 
-/// Writes over each file of `disk` that changes or was the user's in turn, cuts the recovery that follows; how many disks that were
-/// not `seen` were started then.
-fn overwrite_and_cut(scenario: &Scenario, disk: &Disk, seen: &mut HashSet<Blake3>) -> usize {
+/// What the user did to a file.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Wrote,
+    Removed,
+}
+
+/// Writes over each file of `disk` that changes or was the user's in turn, and removes it, and troubles the recovery that follows; how
+/// many disks that were not `seen` were started then.
+fn meddle_and_cut(scenario: &Scenario, disk: &Disk, seen: &mut HashSet<Blake3>) -> usize {
     let mut tried = 0;
     let own = scenario.user.iter().map(|(name, _)| *name);
     for name in changed_files(scenario).chain(own).collect::<BTreeSet<_>>() {
         if disk.snapshot(Base::Tree).get(name).is_none_or(|shown| shown == "dir") {
             continue;
         }
-        let mut disk = disk.clone();
-        disk.install(Base::Tree, name, Some((USERS.as_bytes(), 0o644)), None);
-        let machine = Machine::start(disk.flushed());
-        machine.note();
-        recover(&machine.tree()).unwrap_or_else(|e| panic!("{}, {name}: {e}", scenario.name));
-        for (k, moment) in machine.noted().iter().enumerate() {
-            power_cuts(moment, 6, k as u64, |cut| {
-                if seen.insert(cut.identity()) {
-                    let machine = Machine::start(cut);
-                    recover(&machine.tree()).unwrap_or_else(|e| panic!("{}, {name}: {e}", scenario.name));
-                    expect_whole_but_for(scenario, &machine.disk(), name);
+        for deed in [Deed::Wrote, Deed::Removed] {
+            let mut disk = disk.clone();
+            match deed {
+                Deed::Wrote => disk.install(Base::Tree, name, Some((USERS.as_bytes(), 0o644)), None),
+                Deed::Removed => disk.remove(Base::Tree, name),
+            }
+            let mut expect_whole = |disk: Disk, how: &dyn Fn() -> String| {
+                if seen.insert(disk.identity()) {
+                    let machine = Machine::start(disk);
+                    let context = || format!("{}, {name} {deed:?}, {}", scenario.name, how());
+                    recover(&machine.tree()).unwrap_or_else(|e| panic!("{}: {e}", context()));
+                    expect_whole_but_for(scenario, &machine.disk(), (name, deed), &context);
                     tried += 1;
                 }
-            });
+            };
+            trouble_recovery(&disk.flushed(), &mut expect_whole);
         }
     }
     tried
+}
+
+/// Recovers `disk`, and gives every disk that is left to `then`: after a cut at each moment, a kill there, and a change that fails.
+fn trouble_recovery(disk: &Disk, then: &mut dyn FnMut(Disk, &dyn Fn() -> String)) {
+    let machine = Machine::start(disk.clone());
+    machine.note();
+    let _ = recover(&machine.tree());
+    let moments = machine.noted();
+    then(machine.disk(), &|| "in peace".into());
+    for (k, moment) in moments.iter().enumerate() {
+        power_cuts(moment, 6, k as u64, |cut| then(cut, &|| format!("cut before change {k}")));
+        then(moment.clone(), &|| format!("killed before change {k}"));
+        let machine = Machine::start(disk.clone());
+        machine.fail_after(k as u64);
+        let result = recover(&machine.tree());
+        then(machine.disk(), &|| format!("change {k} failed: {result:?}"));
+    }
 }
 
 /// Names of the files of the old release that the new one does not have so.
@@ -222,20 +248,20 @@ fn changed_files(scenario: &Scenario) -> impl Iterator<Item = &'static str> {
     changed.filter(|(_, item)| matches!(item, Item::File(_) | Item::Program(_))).map(|(name, _)| *name)
 }
 
-/// The tree is the recorded release, but for one file that the user wrote over; and what was written is there, in place where that
-/// is the old release.
-fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, overwritten: &str) {
+/// The tree is the recorded release, but for one file that the user wrote over or removed; and what was written is there, in place
+/// where that is the old release.
+fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str, Deed), how: &dyn Fn() -> String) {
     let (found, state) = (disk.snapshot(Base::Tree), disk.snapshot(Base::State));
     let recorded = |release: &Release| {
         let manifest = String::from_utf8_lossy(&tree::record(release).manifest).into_owned();
         state.get("installed/manifest.csv").is_some_and(|shown| shown.ends_with(&manifest))
     };
-    let context = || format!("{}, {overwritten}: {found:?}, {state:?}", scenario.name);
+    let context = || format!("{}: {found:?}, {state:?}", how());
     let is_old = recorded(&scenario.old);
     assert!(is_old || recorded(&scenario.new), "a mixed record: {}", context());
     let release = if is_old { &scenario.old } else { &scenario.new };
     let is_own = |name: &str| scenario.user.iter().any(|(own, _)| *own == name);
-    for (name, item) in release.iter().filter(|(name, _)| *name != overwritten && !(is_old && is_own(name))) {
+    for (name, item) in release.iter().filter(|(name, _)| *name != meddled && !(is_old && is_own(name))) {
         let expected = match item {
             Item::File(text) => format!("644 {text}"),
             Item::Program(text) => format!("755 {text}"),
@@ -243,14 +269,18 @@ fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, overwritten: &str) {
         };
         assert_eq!(found.get(*name), Some(&expected), "{name}: {}", context());
     }
-    let own = scenario.user.iter().filter(|(name, _)| *name != overwritten).copied();
-    for (name, text) in own.chain([(overwritten, USERS)]) {
+    let own = scenario.user.iter().filter(|(name, _)| *name != meddled).copied();
+    let written = match deed {
+        Deed::Wrote => Some((meddled, USERS)),
+        Deed::Removed => None,
+    };
+    for (name, text) in own.chain(written) {
         let in_place = found.get(name).is_some_and(|shown| shown.ends_with(text));
         let is_kept = state.iter().any(|(path, shown)| path.starts_with("kept/") && shown.ends_with(text));
         assert!(in_place || is_kept, "what the user wrote to {name} is lost: {}", context());
     }
-    let is_listed = release.iter().any(|(name, _)| *name == overwritten);
-    assert!(!is_listed || found.contains_key(overwritten), "nothing is there: {}", context());
+    let is_listed = release.iter().any(|(name, _)| *name == meddled);
+    assert!(!is_listed || written.is_none() || found.contains_key(meddled), "nothing is there: {}", context());
 }
 
 /// An old content and a new one are damaged on the medium, wherever they lie. Then neither release can be had whole, but nothing of

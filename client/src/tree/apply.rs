@@ -233,7 +233,7 @@ impl<'a> Run<'a> {
         Ok(Some(spare))
     }
 
-    pub(super) fn right_mode(&self, target: &Place, goal: &Thing) -> Result<(), TreeError> {
+    fn right_mode(&self, target: &Place, goal: &Thing) -> Result<(), TreeError> {
         let &Thing::File { mode, .. } = goal else { return Ok(()) };
         match self.fs.metadata(target)? {
             Some(found) if cfg!(unix) && found.mode & 0o777 != mode => Ok(self.fs.set_mode(target, mode)?),

@@ -46,7 +46,7 @@ pub(super) struct Facts {
     pub(super) staged: bool,
     /// The backup holds the content before.
     pub(super) backup: bool,
-    /// The user had written over the content before, and what was written was set aside.
+    /// The user had taken the content before away, or written over it, and what was written was set aside.
     pub(super) aside: bool,
 }
 

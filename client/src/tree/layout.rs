@@ -95,6 +95,11 @@ pub(super) fn backups(key: &str) -> Place {
     at(&["backup", key])
 }
 
+/// Says that nothing is left of an old content which could be held: the user took it away, or wrote over it.
+pub(super) fn nothing_held(key: &str, op: usize) -> Place {
+    backups(key).entry(format!("none-{op}"))
+}
+
 /// A backup on its way back into the tree.
 pub(super) fn restore_spare(key: &str, op: usize) -> Place {
     backups(key).entry(format!("restore-{op}"))

@@ -229,6 +229,7 @@ fn classify_one(tree: &Tree, journal: &Journal, index: usize, op: &JournalOp) ->
     };
     let backup = op.before.is_leaf() && holds(&layout::backup(journal, index)?, &op.before)?;
     let is_held = backup || op.backup == Backup::None || current.is(Side::Before);
-    let aside = !is_held && apply::aside(fs, journal, op)?.is_some();
+    let nothing = || fs.metadata(&layout::nothing_held(&journal.key, index));
+    let aside = !is_held && (apply::aside(fs, journal, op)?.is_some() || nothing()?.is_some());
     Ok(Known { facts: Facts { current, staged, backup, aside }, stamp: target.stamp, staged_stamp: None })
 }

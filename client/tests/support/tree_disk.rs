@@ -222,6 +222,18 @@ impl Disk {
 }
 
 impl Disk {
+    /// Takes a name from the disk, as if it had never been there.
+    pub(crate) fn remove(&mut self, base: Base, path: &str) {
+        let mut here = if base == Base::Tree { TREE_ROOT } else { STATE_ROOT };
+        let mut names: Vec<&OsStr> = Path::new(path).iter().collect();
+        let Some(last) = names.pop() else { return };
+        for name in names {
+            let Some(next) = self.get(here, name) else { return };
+            here = next;
+        }
+        self.set(here, last, None);
+    }
+
     /// Puts something on the disk, with the directories above it, as if it had always been there.
     pub(crate) fn install(&mut self, base: Base, path: &str, node: Option<(&[u8], u32)>, link: Option<&str>) {
         let mut here = if base == Base::Tree { TREE_ROOT } else { STATE_ROOT };

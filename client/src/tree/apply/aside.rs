@@ -4,7 +4,7 @@
 use super::hold::hold_content;
 use super::seal::forget;
 use super::{Run, next_kept};
-use crate::format::journal::{Area, Journal, JournalOp, Thing};
+use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{Existing, Fs, Place, remove_all};
@@ -14,14 +14,27 @@ use crate::tree::{Tree, layout, scan};
 
 impl Run<'_> {
     /// Gives what the user wrote over the old content, before that was held, a second name in `kept/`: going back needs it, as
-    /// it needs the others.
+    /// it needs the others. If there is nothing that could have one, that is written down: going back needs nothing then.
     pub(super) fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
-        if self.current(op) != Current::Other || self.op(op).area != Area::Tree {
+        let entry = self.op(op);
+        if self.known[op].facts.aside && self.current(op) != Current::Other || entry.area != Area::Tree {
             return Ok(());
         }
-        let target = self.target(op)?;
-        let thing = scan::observe(self.fs, &target)?.thing.filter(Thing::is_leaf);
-        thing.map_or(Ok(()), |thing| self.keep(op, &target, &thing).map(drop))
+        if self.current(op) == Current::Other {
+            let target = self.target(op)?;
+            let thing = scan::observe(self.fs, &target)?.thing.filter(Thing::is_leaf);
+            if thing.map_or(Ok(false), |thing| self.keep(op, &target, &thing))? {
+                return Ok(());
+            }
+        }
+        let (backup, none) = (layout::backup(self.journal, op)?, layout::nothing_held(&self.journal.key, op));
+        // What lies there damaged was held.
+        if entry.backup == Backup::Drop && self.fs.metadata(&backup)?.is_none() && self.fs.metadata(&none)?.is_none() {
+            // The name says it all: there is no content to flush.
+            self.fs.create_file(&none)?;
+            self.known[op].facts.aside = true;
+        }
+        Ok(())
     }
 
     /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
@@ -35,14 +48,11 @@ impl Run<'_> {
         self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
         self.dirty.extend(kept.parent());
         if earlier.is_none() {
-            // A copy that is cut off must not pass for what was kept.
             let spare = layout::restore_spare(&self.journal.key, op);
             self.create_state_dirs(&layout::backups(&self.journal.key))?;
-            remove_all(self.fs, &spare)?;
-            if hold_content(self.fs, target, &spare, thing)?.is_none() {
+            if hold_content(self.fs, target, &kept, Some(&spare), thing)?.is_none() {
                 return Ok(false);
             }
-            self.fs.rename(&spare, &kept, Existing::Refuse)?;
         }
         let kept_at = self.tree.state_dir().join(kept.path());
         if self.report.kept.iter().all(|reported| reported.kept_at != kept_at) {
@@ -93,7 +103,7 @@ impl Run<'_> {
         self.create_state_dirs(&layout::backups(&self.journal.key))?;
         remove_all(self.fs, &spare)?;
         self.known[op].facts.aside = true;
-        match hold_content(self.fs, &kept, &spare, &thing) {
+        match hold_content(self.fs, &kept, &spare, None, &thing) {
             Ok(Some(_)) => Ok(Some(spare)),
             Ok(None) => Ok(Some(kept)),
             Err(e) if e.lacks_room() => {

@@ -64,15 +64,7 @@ impl Run<'_> {
                 self.note_kept(&entry.path, &backup);
             }
         }
-        if is_held {
-            // A copy may be older than its mode, and than the flush of its content.
-            if (is_there || current == Current::Other) && matches!(entry.before, Thing::File { .. }) {
-                self.right_mode(&backup, &entry.before)?;
-                self.fs.sync_file(&backup)?;
-            }
-            return Ok(());
-        }
-        if !is_there {
+        if is_held || !is_there {
             return Ok(());
         }
         if let Thing::Directory { mode } = entry.before {
@@ -86,7 +78,8 @@ impl Run<'_> {
         }
         let target = layout::target(entry.area, entry.was.as_ref().unwrap_or(&entry.path))?;
         self.unchanged(op, &target)?;
-        match hold_content(self.fs, &target, &backup, &entry.before)? {
+        let spare = layout::restore_spare(&self.journal.key, op);
+        match hold_content(self.fs, &target, &backup, Some(&spare), &entry.before)? {
             Some(Held::Linked) => self.report.backups.linked += 1,
             Some(Held::Copied) => self.report.backups.copied += 1,
             None => {
@@ -107,6 +100,7 @@ impl Run<'_> {
                 (Some(place), _) => Ok(Some(place)),
                 // The user took it away between the crash and now.
                 (None, Backup::Keep | Backup::None) => Ok(None),
+                (None, Backup::Drop) if self.known[op].facts.aside => Ok(None),
                 (None, Backup::Drop) => Err(changed(entry, "its backup", "none")),
             };
         }
@@ -116,7 +110,7 @@ impl Run<'_> {
         if self.fs.metadata(&spare)?.is_some() {
             self.fs.remove_file(&spare)?;
         }
-        match hold_content(self.fs, &backup, &spare, &entry.before) {
+        match hold_content(self.fs, &backup, &spare, None, &entry.before) {
             Ok(Some(_)) => Ok(Some(spare)),
             // Without links a large backup is itself renamed back.
             Ok(None) => Ok(Some(backup)),
@@ -159,8 +153,15 @@ fn is_about_the_file(refused: &FsError) -> bool {
     refused.kind() == io::ErrorKind::NotFound || refused.lacks_room()
 }
 
-/// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was.
-pub(super) fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing) -> Result<Option<Held>, FsError> {
+/// Gives content a further name, by a link or a copy; nothing if it is too large for a copy, and is where it was. A copy is made under
+/// the name `spare`, if there is one, so that a part of one never has the name.
+pub(super) fn hold_content(
+    fs: &dyn Fs,
+    from: &Place,
+    to: &Place,
+    spare: Option<&Place>,
+    thing: &Thing,
+) -> Result<Option<Held>, FsError> {
     let refused = match fs.hard_link(from, to) {
         Ok(()) => return Ok(Some(Held::Linked)),
         Err(e) => e,
@@ -169,7 +170,15 @@ pub(super) fn hold_content(fs: &dyn Fs, from: &Place, to: &Place, thing: &Thing)
         return Err(refused);
     }
     match *thing {
-        Thing::File { size, mode, .. } if size < COPY_BYTES_MAX => copy(fs, from, to, mode)?,
+        Thing::File { size, mode, .. } if size < COPY_BYTES_MAX => {
+            if let Some(spare) = spare {
+                remove_all(fs, spare)?;
+                copy(fs, from, spare, mode)?;
+                fs.rename(spare, to, Existing::Refuse)?;
+            } else {
+                copy(fs, from, to, mode)?;
+            }
+        }
         Thing::File { .. } => return Ok(None),
         _ => match fs.look(from)? {
             Entry::Link(destination, _) => fs.symlink(&destination, to)?,
