@@ -16,7 +16,7 @@ use lamplighter_client::format::digest::ContentDigest;
 use lamplighter_client::progress::Silent;
 #[cfg(unix)]
 use lamplighter_client::tree::fs::FsError;
-use lamplighter_client::tree::{Before, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
+use lamplighter_client::tree::{Before, CommitReport, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
 use tree::Item::{Dir, File, Link, Program};
 use tree::{Release, Site, commit, manifest, path, record, stage, update};
 
@@ -185,31 +185,64 @@ fn a_pipe_in_the_way_is_named_and_left_alone() {
     assert!(pipe.exists() && fs::read(site.root().join("app")).expect("there") == b"one");
 }
 
-#[test]
-fn what_a_program_writes_to_an_old_file_during_the_commit_is_kept() {
-    // The program holds the old file open; it writes after the file got its second name. Here: before cleaning.
-    use std::io::Write;
-    let site = Site::plain(&old());
-    let mut held = fs::OpenOptions::new().append(true).open(site.root().join("lib/b")).expect("opened");
-    let lock = lock(&site);
-    lock.recover().expect("nothing to do");
-    struct WhenPlaced<'a>(std::sync::Mutex<&'a mut fs::File>);
-    impl lamplighter_client::progress::Progress for WhenPlaced<'_> {
-        fn event(&self, event: lamplighter_client::progress::Event<'_>) {
-            if let lamplighter_client::progress::Event::Advanced { .. } = event {
-                self.0.lock().expect("one thread").write_all(b"late").expect("written");
-            }
+/// Writes whenever a file was placed.
+struct WhenPlaced(std::sync::Mutex<fs::File>);
+
+impl lamplighter_client::progress::Progress for WhenPlaced {
+    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
+        use std::io::Write;
+        if let lamplighter_client::progress::Event::Advanced { .. } = event {
+            self.0.lock().expect("one thread").write_all(b"late").expect("written");
         }
     }
-    let staging = lock.staging("u").expect("staging");
+}
+
+/// An update while a program holds the old file open; it writes after the file got its second name.
+fn update_with_late_edits(site: &Site, tree: &Tree) -> Result<CommitReport, TreeError> {
+    let held = fs::OpenOptions::new().append(true).open(site.root().join("lib/b")).expect("opened");
+    let lock = tree.lock(Duration::ZERO)?;
+    let staging = lock.staging("u")?;
     let put = |n: usize, text: &str, executable| stage(&staging, n, text, executable);
-    let ops = tree::plan(&lock, &old(), &new(), put).expect("a plan");
+    let ops = tree::plan(&lock, &old(), &new(), put)?;
     let transaction = Transaction { from: Some(record(&old())), to: record(&new()), ops, staging };
     // Files are placed in order: lib/b is held and placed before the last event.
-    let report = lock.commit(transaction, &WhenPlaced(std::sync::Mutex::new(&mut held))).expect("committed");
+    lock.commit(transaction, &WhenPlaced(held.into()))
+}
+
+#[test]
+fn what_a_program_writes_to_an_old_file_during_the_commit_is_kept() {
+    let site = Site::plain(&old());
+    let report = update_with_late_edits(&site, &site.tree()).expect("committed");
     let kept = report.kept.iter().find(|k| k.path == "lib/b").expect("kept");
     assert!(fs::read_to_string(&kept.kept_at).expect("there").starts_with("blate"));
     assert_eq!(fs::read(site.root().join("lib/b")).expect("there"), b"b, changed");
+}
+
+#[test]
+fn what_a_program_writes_during_a_commit_that_fails_is_there_afterwards() {
+    let (mut undone, mut written) = (0, 0);
+    for k in 0.. {
+        let site = Site::plain(&old());
+        let control = tree_fs::Control::at(k, tree_fs::Fault::Fail(tree_fs::REFUSALS[0]));
+        let tree = site.tree_on(tree_fs::FaultyFs::open(&site.root(), &site.state(), control.clone()));
+        let before = fs::metadata(site.root().join("lib/b")).expect("there");
+        let held = fs::File::open(site.root().join("lib/b")).expect("opened");
+        let result = update_with_late_edits(&site, &tree);
+        if control.calls() <= k {
+            break;
+        }
+        drop(tree);
+        lock(&site).recover().unwrap_or_else(|e| panic!("call {k}, {result:?}: {e}"));
+        undone += usize::from(result.is_err());
+        // A copy, made where a link fails, is not what the program writes to.
+        let is_copied = result.as_ref().is_ok_and(|report| report.backups.copied > 0);
+        if held.metadata().expect("open").len() > before.len() && !is_copied {
+            written += 1;
+            let is_there = site.contents().iter().any(|content| content.starts_with(b"blate"));
+            assert!(is_there, "call {k}: {result:?}, {:?}", site.snapshot());
+        }
+    }
+    assert!(undone > 20 && written > 20, "{undone} undone, {written} written");
 }
 
 #[test]

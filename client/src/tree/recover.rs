@@ -171,7 +171,7 @@ pub(super) fn turn_back(tree: &Tree, journal: &Journal) -> Result<CommitReport, 
     }
     let known = classify(tree, journal)?;
     let mut late = CommitReport::default();
-    let untouched = |op: usize| known[op].facts.current.is(Side::Before);
+    let untouched = |op: usize| known[op].facts.current.is(Side::Before) || known[op].facts.backup;
     apply::keep_late_edits(tree, journal, &known, untouched, &mut late)?;
     let known = if late.kept.is_empty() { known } else { classify(tree, journal)? };
     let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
