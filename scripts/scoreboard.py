@@ -79,7 +79,7 @@ ROWS = [
     ("Crashes", "power-cuts", "{cuts} power cuts on a disk that forgets: {distinct_disks} different disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "power-cuts-after-kill", "{cuts} power cuts in the recovery after a kill at any change", "mixed_trees_or_lost_files"),
     ("Crashes", "power-cuts-after-failed-call", "{cuts} power cuts after any one change failed", "mixed_trees_or_lost_files"),
-    ("Crashes", "power-cuts-overwritten", "the user writes over a file between two power cuts: {disks} disks, each started", "mixed_trees_or_lost_files"),
+    ("Crashes", "power-cuts-overwritten", "the user writes over a file or removes it, and the recovery after that is cut, killed or fails: {disks} disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "deaths", "the process ends at each of {deaths} calls of an update, a way back, a heal", "mixed_trees_or_lost_files"),
     ("Crashes", "failing-calls", "{failing_calls} calls fail there: EIO, ENOSPC, EACCES, EMFILE", "mixed_trees_or_lost_files"),
     ("Crashes", "user-files", "{histories} random histories, {steps} steps, {cut_off} cut off; {files_written_by_the_user} files of the user, {set_aside} set aside", "lost"),
