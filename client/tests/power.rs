@@ -248,6 +248,15 @@ fn changed_files(scenario: &Scenario) -> impl Iterator<Item = &'static str> {
     changed.filter(|(_, item)| matches!(item, Item::File(_) | Item::Program(_))).map(|(name, _)| *name)
 }
 
+/// A file of a release as a snapshot shows it.
+fn shown_file(item: &Item) -> Option<String> {
+    match item {
+        Item::File(text) => Some(format!("644 {text}")),
+        Item::Program(text) => Some(format!("755 {text}")),
+        Item::Link(_) | Item::Dir => None,
+    }
+}
+
 /// The tree is the recorded release, but for one file that the user wrote over or removed; and what was written is there, in place
 /// where that is the old release.
 fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str, Deed), how: &dyn Fn() -> String) {
@@ -262,11 +271,7 @@ fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str
     let release = if is_old { &scenario.old } else { &scenario.new };
     let is_own = |name: &str| scenario.user.iter().any(|(own, _)| *own == name);
     for (name, item) in release.iter().filter(|(name, _)| *name != meddled && !(is_old && is_own(name))) {
-        let expected = match item {
-            Item::File(text) => format!("644 {text}"),
-            Item::Program(text) => format!("755 {text}"),
-            Item::Link(_) | Item::Dir => continue,
-        };
+        let Some(expected) = shown_file(item) else { continue };
         assert_eq!(found.get(*name), Some(&expected), "{name}: {}", context());
     }
     let own = scenario.user.iter().filter(|(name, _)| *name != meddled).copied();
@@ -366,11 +371,7 @@ fn expect_no_traces(scenario: &Scenario, machine: &Arc<Machine>, damaged: &str) 
         assert!(is_listed || is_own || shown == "dir", "{}: {name} stays: {found:?}", scenario.name);
     }
     for (name, item) in release.iter().filter(|(name, _)| is_old && *name != damaged) {
-        let expected = match item {
-            Item::File(text) => format!("644 {text}"),
-            Item::Program(text) => format!("755 {text}"),
-            Item::Link(_) | Item::Dir => continue,
-        };
+        let Some(expected) = shown_file(item) else { continue };
         assert_eq!(found.get(*name), Some(&expected), "{}: {name} could be had: {found:?}", scenario.name);
     }
 }

@@ -255,6 +255,14 @@ impl<'a> Run<'a> {
         self.report.kept.push(Kept { path: path.to_string(), kept_at });
     }
 
+    /// Creates the directory of `at`, in the state directory; it is flushed later, with all others.
+    fn create_dirs_above(&mut self, at: &Place) -> Result<(), FsError> {
+        let Some(parent) = at.parent() else { return Ok(()) };
+        self.create_state_dirs(&parent)?;
+        self.dirty.insert(parent);
+        Ok(())
+    }
+
     /// Creates a directory of the state directory; its entry is flushed later, with all others.
     fn create_state_dirs(&mut self, at: &Place) -> Result<(), FsError> {
         let Some(parent) = at.parent() else { return Ok(()) };

@@ -7,7 +7,7 @@ use super::{Run, next_kept};
 use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
-use crate::tree::fs::{Existing, Fs, Place, remove_all};
+use crate::tree::fs::{Existing, Fs, Place};
 use crate::tree::order::Side;
 use crate::tree::transaction::{CommitReport, Kept};
 use crate::tree::{Tree, layout, scan};
@@ -45,8 +45,7 @@ impl Run<'_> {
             Some((place, _)) => place.clone(),
             None => self.fresh_kept_entry(op)?,
         };
-        self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
-        self.dirty.extend(kept.parent());
+        self.create_dirs_above(&kept)?;
         if earlier.is_none() {
             let spare = layout::restore_spare(&self.journal.key, op);
             self.create_state_dirs(&layout::backups(&self.journal.key))?;
@@ -86,8 +85,7 @@ impl Run<'_> {
             self.fs.remove_file(target)?;
         } else {
             let kept = self.fresh_kept_entry(op)?;
-            self.create_state_dirs(&kept.parent().unwrap_or_else(Place::state_root))?;
-            self.dirty.extend(kept.parent());
+            self.create_dirs_above(&kept)?;
             self.fs.rename(target, &kept, Existing::Refuse)?;
             self.note_kept(&entry.path, &kept);
         }
@@ -99,19 +97,8 @@ impl Run<'_> {
     /// in place of what it was written over.
     pub(super) fn name_of_aside(&mut self, op: usize) -> Result<Option<Place>, TreeError> {
         let Some((kept, thing)) = aside(self.fs, self.journal, self.op(op))? else { return Ok(None) };
-        let spare = layout::restore_spare(&self.journal.key, op);
-        self.create_state_dirs(&layout::backups(&self.journal.key))?;
-        remove_all(self.fs, &spare)?;
         self.known[op].facts.aside = true;
-        match hold_content(self.fs, &kept, &spare, None, &thing) {
-            Ok(Some(_)) => Ok(Some(spare)),
-            Ok(None) => Ok(Some(kept)),
-            Err(e) if e.lacks_room() => {
-                remove_all(self.fs, &spare)?;
-                Ok(Some(kept))
-            }
-            Err(e) => Err(e.into()),
-        }
+        self.name_to_rename(op, kept, &thing).map(Some)
     }
 }
 

@@ -58,8 +58,7 @@ impl Run<'_> {
         }
         let backup = layout::backup(self.journal, op)?;
         if entry.backup == Backup::Keep {
-            self.create_state_dirs(&backup.parent().unwrap_or_else(Place::state_root))?;
-            self.dirty.extend(backup.parent());
+            self.create_dirs_above(&backup)?;
             if entry.before.is_leaf() {
                 self.note_kept(&entry.path, &backup);
             }
@@ -105,19 +104,22 @@ impl Run<'_> {
             };
         }
         let backup = layout::backup(self.journal, op)?;
+        self.name_to_rename(op, backup, &entry.before).map(Some)
+    }
+
+    /// A further name for `thing`, which lies at `held`, so that it may be renamed away and the name it has stays.
+    pub(super) fn name_to_rename(&mut self, op: usize, held: Place, thing: &Thing) -> Result<Place, TreeError> {
         let spare = layout::restore_spare(&self.journal.key, op);
         self.create_state_dirs(&layout::backups(&self.journal.key))?;
-        if self.fs.metadata(&spare)?.is_some() {
-            self.fs.remove_file(&spare)?;
-        }
-        match hold_content(self.fs, &backup, &spare, None, &entry.before) {
-            Ok(Some(_)) => Ok(Some(spare)),
-            // Without links a large backup is itself renamed back.
-            Ok(None) => Ok(Some(backup)),
-            // So is any where there is no room for a third name: nothing else would free some.
+        remove_all(self.fs, &spare)?;
+        match hold_content(self.fs, &held, &spare, None, thing) {
+            Ok(Some(_)) => Ok(spare),
+            // Without links a large one is itself renamed.
+            Ok(None) => Ok(held),
+            // So is any where there is no room for a further name: nothing else would free some.
             Err(e) if e.lacks_room() => {
                 remove_all(self.fs, &spare)?;
-                Ok(Some(backup))
+                Ok(held)
             }
             Err(e) => Err(e.into()),
         }
