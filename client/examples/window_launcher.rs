@@ -63,11 +63,11 @@ fn launch(tree: PathBuf, arguments: &[OsString], shared: &Arc<Shared>) -> Result
     let setup = Setup { arguments: arguments.to_vec(), language: language(), ..Setup::new(config.clone(), settings) };
     let host: Arc<dyn Host> = shared.clone();
     match as_app(&setup, &host)? {
-        AsApp::Ready { .. } => {
+        AsApp::Ready { build, .. } => {
             let updater = Updater::open(config)?;
             let child = start(&updater, arguments)?;
             // A real app says that it works once it does.
-            updater.confirm_healthy()?;
+            build.map(|build| updater.confirm_build(build)).transpose()?;
             let version = updater.status()?.installed.map_or_else(String::new, |release| release.version);
             Ok(match child {
                 Some(_) => format!("Version {version} is running"),

@@ -1,12 +1,14 @@
 //! The driver around the launcher's decisions: gathers facts, carries actions out.
 //!
 //! Two entry points, for an app that takes care of itself: [`as_app`] at its start, and [`as_updater`] for a program that
-//! only updates and starts it. Whatever goes wrong with an update is told and the app runs as it is; only a held lock, a
-//! build below the minimum and a tree that cannot be made whole keep it from running.
+//! only updates and starts it. Whatever goes wrong with an update is told and the app runs as it is; only a tree that somebody
+//! else is changing, a build below the minimum and a tree that cannot be made whole keep it from running.
 //!
 //! Locks are held by the kernel for this process and go with it, however it ends.
 
+mod facts;
 mod progress;
+mod ready;
 mod start;
 
 use std::ffi::OsString;
@@ -15,20 +17,18 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bundle;
 use crate::error::{Class, Error};
-use crate::launch::{Action, Facts, Resources, Settings, decide};
+use crate::launch::{Action, Resources, Settings, decide};
 use crate::notes::NotesSection;
 use crate::tree::TreeError;
-use crate::updater::{Config, FAILED_UPDATE_VARIABLE, Origin, Outcome, StageOutcome, Start, Updater};
+use crate::updater::{
+    Config, FAILED_UPDATE_VARIABLE, LAUNCH, Origin, Outcome, STARTS_MAX, StageOutcome, Start, Updater,
+};
 
+use facts::{Busy, Looked};
 use progress::HostProgress;
 pub use start::start;
 pub(crate) use start::start_program;
-
-/// How long a held lock is looked at before it counts as held: a process that is just being started holds, for a moment, a
-/// copy of a lock its parent has let go of.
-const LOCK_GLANCE: Duration = Duration::from_millis(300);
 
 /// What a user is asked before an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,10 +119,12 @@ impl Setup {
 /// What the app does next.
 #[derive(Debug)]
 pub enum AsApp {
-    /// Run. After a while without trouble, call [`Updater::confirm_healthy`].
+    /// Run. After a while without trouble, call [`Updater::confirm_build`].
     Ready {
         /// Whether this start is one of a release on probation.
         start: Start,
+        /// Build that is installed where the app runs, if it is known.
+        build: Option<u64>,
     },
     /// End now: the patcher waits for that and starts the new version.
     HandedOver {
@@ -135,7 +137,7 @@ pub enum AsApp {
     Started(Child),
     /// The tree was changed under this program, and names nothing to start: start it again.
     Restart,
-    /// End: somebody else is updating.
+    /// End: somebody else changes the tree, or is about to.
     Locked,
     /// End: the app must be downloaded afresh.
     UpdateRequired {
@@ -177,14 +179,10 @@ struct Driver<'a> {
     program: PathBuf,
     declined: Option<u64>,
     resources_done: bool,
+    /// What somebody else did with the tree when it was last looked at.
+    busy: Busy,
     /// The site was asked already, with this result.
     looked: Option<Looked>,
-}
-
-#[derive(Clone, Default)]
-struct Looked {
-    offered: Option<(u64, String)>,
-    minimum_build: u64,
 }
 
 impl<'a> Driver<'a> {
@@ -201,10 +199,13 @@ impl<'a> Driver<'a> {
             return Err(Error::Usage("running in local storage needs its path".into()));
         }
         let failed = std::env::var(FAILED_UPDATE_VARIABLE).ok().and_then(|text| text.parse().ok());
-        Ok(Self { setup, host, program, declined: failed, resources_done: false, looked: None })
+        Ok(Self { setup, host, program, declined: failed, resources_done: false, busy: Busy::Free, looked: None })
     }
 
     fn run(mut self) -> Result<AsApp, Error> {
+        if let Some(done) = self.start_anew()? {
+            return Ok(done);
+        }
         loop {
             let facts = self.facts()?;
             match decide(&facts) {
@@ -270,92 +271,6 @@ impl<'a> Driver<'a> {
             (Ok(program), Ok(tree)) => program.starts_with(tree),
             _ => false,
         }
-    }
-
-    fn facts(&mut self) -> Result<Facts, Error> {
-        let (settings, home) = (self.setup.settings, self.home());
-        let own = self.setup.config.tree.clone();
-        let locked = is_locked(&home, &self.config(&home))?;
-        let build_of = |tree: &Path| -> Result<Option<u64>, Error> {
-            match self.open(tree) {
-                Ok(updater) if !locked => updater.installed_build(),
-                // Nothing is decided by it then.
-                Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
-                Err(Error::Tree(TreeError::NotATree { .. })) => Ok(None),
-                Err(error) if is_anothers(&error) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let running_in_local = self.setup.local.as_deref().is_some_and(|local| self.runs_in(local));
-        let local_build = if settings.run_in_local { build_of(&home)? } else { None };
-        let own_build = if running_in_local { local_build } else { build_of(&own)? };
-        let this_build = own_build.unwrap_or(0).max(self.setup.compiled_build);
-        let looked = if locked { Looked::default() } else { self.look(&home, local_build.is_some()) };
-        let offered_build = looked.offered.as_ref().map(|(build, _)| *build);
-        Ok(Facts {
-            settings,
-            locked,
-            this_build,
-            local_build,
-            offered_build,
-            minimum_build: looked.minimum_build,
-            running_in_local,
-            declined: offered_build.is_some() && offered_build == self.declined,
-            resources_done: self.resources_done,
-        })
-    }
-
-    /// What the site offers, asked once; and what was staged earlier.
-    fn look(&mut self, home: &Path, home_is_there: bool) -> Looked {
-        if let Some(looked) = &self.looked {
-            return looked.clone();
-        }
-        let Settings { check_for_updates, check_minimum, .. } = self.setup.settings;
-        let mut looked = Looked::default();
-        if check_for_updates || check_minimum {
-            let tree = if home_is_there { home } else { &self.setup.config.tree };
-            match self.look_at(tree) {
-                Ok(found) => looked = found,
-                Err(error) => self.host.message(&format!("cannot look for updates: {error}"), None),
-            }
-        }
-        self.looked = Some(looked.clone());
-        looked
-    }
-
-    fn look_at(&self, tree: &Path) -> Result<Looked, Error> {
-        if self.is_kept_from_updates(tree) {
-            return Ok(Looked::default());
-        }
-        let updater = match (self.open(tree), &self.setup.origin) {
-            (Err(Error::NoSettings { .. }), Some(origin)) => Updater::for_origin(self.config(tree), origin)?,
-            (opened, _) => opened?,
-        };
-        let skipped = updater.skipped()?;
-        // What was staged before waits as long as the installed build is held.
-        let free = updater.held()?.is_none();
-        let look = updater.look();
-        // Asked after the site, which may have condemned it.
-        let staged = updater.prepared()?.filter(|_| free).map(|prepared| (prepared.build, prepared.version));
-        let look = match look {
-            Ok(look) => look,
-            // What is staged needs no site.
-            Err(_) if staged.is_some() => return Ok(Looked { offered: staged, minimum_build: 0 }),
-            Err(error) => return Err(error),
-        };
-        let offered = look.offered.map(|release| (release.build, release.version));
-        let offered = offered.filter(|(build, _)| !skipped.contains(build));
-        Ok(Looked { offered: offered.or(staged), minimum_build: look.minimum_build })
-    }
-
-    /// A bundle of macOS that the system shows from elsewhere, or from a disk image, cannot be updated where it is.
-    fn is_kept_from_updates(&self, tree: &Path) -> bool {
-        if tree.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("app")) {
-            return false;
-        }
-        let findings = bundle::findings(tree, &bundle::look(tree));
-        findings.iter().for_each(|finding| self.host.message(&finding.to_string(), None));
-        findings.iter().any(|finding| finding.prevents_update())
     }
 
     fn give_up(&mut self, build: Option<u64>, error: &Error) {
@@ -462,44 +377,6 @@ impl<'a> Driver<'a> {
             self.host.message(&format!("resources could not be deployed: {text}"), None);
         }
     }
-
-    /// The last step: counts the start, or goes back from a release that never proved itself.
-    fn ready(&self) -> Result<Option<AsApp>, Error> {
-        let updater = match self.open(&self.home()) {
-            // An app without a tree of ours has nothing to prove.
-            Err(Error::NoSettings { .. }) => return Ok(Some(AsApp::Ready { start: Start::Plain })),
-            Err(error) if is_anothers(&error) => {
-                self.host.message("another user installed this app, and updates it", None);
-                return Ok(Some(AsApp::Ready { start: Start::Plain }));
-            }
-            opened => opened?,
-        };
-        let counted = match updater.count_start() {
-            Err(error) if error.class() == Class::Locked => return Ok(Some(AsApp::Locked)),
-            counted => counted?,
-        };
-        match counted {
-            Start::GoBack => {
-                self.host.message("the new version did not start three times: going back to the one before", None);
-                if let Err(error) = updater.rollback() {
-                    // An app that may work this time is better than none.
-                    self.host.message(&format!("going back did not work, the app runs as it is: {error}"), None);
-                    return Ok(Some(AsApp::Ready { start: Start::Plain }));
-                }
-                if self.runs_in(&self.home()) { self.start_from(&self.home()).map(Some) } else { Ok(None) }
-            }
-            start => Ok(Some(AsApp::Ready { start })),
-        }
-    }
-
-    /// Starts the app of a tree.
-    fn start_from(&self, tree: &Path) -> Result<AsApp, Error> {
-        let updater = self.open(tree)?;
-        match start(&updater, &self.setup.arguments)? {
-            Some(child) => Ok(AsApp::Started(child)),
-            None => Ok(AsApp::Restart),
-        }
-    }
 }
 
 /// Brings a tree to what its channel offers and every file of it to its manifest.
@@ -519,24 +396,4 @@ fn verify_and_deploy(config: Config) -> Result<(), Error> {
         Err(error) if error.class() != Class::Network => Err(error),
         _ => Ok(()),
     }
-}
-
-fn is_locked(tree: &Path, config: &Config) -> Result<bool, Error> {
-    if !tree.is_dir() {
-        return Ok(false);
-    }
-    let tree = config.machine.open_tree(tree, config.state.as_deref())?;
-    if !tree.state_dir().is_dir() {
-        return Ok(false);
-    }
-    match tree.lock(LOCK_GLANCE) {
-        Err(TreeError::Locked { .. }) => Ok(true),
-        // In a read-only tree nothing is updated, and nothing keeps the app from running.
-        _ => Ok(false),
-    }
-}
-
-/// Whether the tree's state belongs to another user, who alone updates it; for all others the app just runs.
-fn is_anothers(error: &Error) -> bool {
-    matches!(error, Error::Tree(TreeError::Fs(error)) if error.kind() == std::io::ErrorKind::PermissionDenied)
 }

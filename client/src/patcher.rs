@@ -5,8 +5,8 @@
 //! ```
 //!
 //! In this order: take the lock, read the handover the app left and refuse whatever disagrees with it, wait for the app and
-//! every other program of the tree to end, recover, commit, start the new version with the same arguments. Where the commit
-//! fails the tree is the old one, and the old version is started. What is installed is decided by the signed release in
+//! every other program of the tree to end, recover, commit, start the new version with the same arguments. Where it gives up, or
+//! the commit fails, the tree is the old one, and the old version is started. What is installed is decided by the signed release in
 //! staging alone; see [`crate::format::handover`].
 
 use std::ffi::OsString;
@@ -96,7 +96,7 @@ pub struct Patched {
 /// # Errors
 /// [`Error::Handover`] for a command line that does not agree with what the app left; [`Error::StillRunning`] if it was
 /// decided not to wait; whatever stops the commit. The tree is as before then, and the old version has been started,
-/// except after a refusal and where it still runs.
+/// except after a refusal, where it still runs, and where the tree could not be made whole.
 pub fn run<V: View + 'static>(
     job: &Job,
     config: &Config,
@@ -104,11 +104,25 @@ pub fn run<V: View + 'static>(
     view: &Arc<V>,
 ) -> Result<Patched, Error> {
     let updater = open(job, config)?;
-    let lock = updater.lock(patience.lock)?;
+    let lock = match updater.lock(patience.lock) {
+        Ok(lock) => lock,
+        Err(error) => {
+            if let Ok(handover) = agreed(job, &updater) {
+                start_old(&updater, None, job, &handover);
+            }
+            return Err(error);
+        }
+    };
     let handover = agreed(job, &updater)?;
-    wait_for_programs(&handover, &updater, patience, config, view.as_ref())?;
+    if let Err(error) = wait_for_programs(&handover, &updater, patience, config, view.as_ref()) {
+        let _ = lock.remove_state(HANDOVER);
+        start_old(&updater, Some(lock), job, &handover);
+        return Err(error);
+    }
     let before = updater.entry();
     let result = finish(&updater, &lock, &handover, view.as_ref());
+    // What was cut off may yet be undone, and what is between two releases is not started.
+    let whole = result.is_ok() || updater.recover(&lock).is_ok();
     let _ = lock.remove_state(HANDOVER);
     let after = updater.entry();
     drop(lock);
@@ -121,10 +135,28 @@ pub fn run<V: View + 'static>(
             }
         }
         Err(error) => {
-            let old = before.ok().flatten();
-            let _ = start(&updater, old.as_deref(), &job.arguments, Some(handover.build));
+            if whole {
+                let old = after.or(before).ok().flatten();
+                let _ = start(&updater, old.as_deref(), &job.arguments, Some(handover.build));
+            }
             Err(error)
         }
+    }
+}
+
+/// Starts the old version where nothing was committed, and the app that asked for it has ended: a user who agreed to an update is
+/// not left without the app. A tree that is between two releases, or that somebody else changes, is left alone.
+fn start_old(updater: &Updater, lock: Option<TreeLock>, job: &Job, handover: &Handover) {
+    if Watched::new(handover.pid, handover.started.clone()).is_running() {
+        return;
+    }
+    let whole = match &lock {
+        Some(lock) => updater.recover(lock).is_ok(),
+        None => updater.status().is_ok_and(|status| !status.unfinished),
+    };
+    drop(lock);
+    if whole {
+        let _ = start(updater, updater.entry().ok().flatten().as_deref(), &job.arguments, Some(handover.build));
     }
 }
 

@@ -37,6 +37,7 @@ use crate::tree::{Record, Recovery, Transaction, Tree, TreeError, TreeLock, syst
 use crate::trust::state;
 use crate::trust::{self, Facts, Goal, Idle, Installed, Pin, TrustState, Verdict, VerifiedRelease};
 
+pub(crate) use back::LAUNCH;
 pub use back::{STARTS_MAX, Start};
 pub(crate) use hand_over::HANDOVER;
 pub use hand_over::{FAILED_UPDATE_VARIABLE, HandedOver, SELF_TEST};
@@ -408,6 +409,20 @@ impl Updater {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Finishes or undoes an update that was cut off; true if there was one. The lock is taken only then.
+    ///
+    /// # Errors
+    /// [`TreeError::NeedsHeal`]; the lock is held; what the system says. The tree may be neither release then.
+    pub fn finish_interrupted(&self) -> Result<bool, Error> {
+        if !self.tree.is_unfinished()? {
+            return Ok(false);
+        }
+        let lock = self.tree.lock(LOCK_WAIT)?;
+        let recovery = lock.recover()?;
+        self.tell_recovery(&recovery);
+        Ok(recovery != Recovery::Nothing)
     }
 
     /// Locks the tree and finishes or undoes what was interrupted.

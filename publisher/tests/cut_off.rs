@@ -117,6 +117,40 @@ fn a_tree_cut_off_at_any_change_of_an_update_answers_whoever_comes_first() {
     assert!(builds[1] > 0 && builds[2] > 0, "{builds:?}");
 }
 
+/// The program that decides may be of neither release then: it is started anew. One in local storage is not started before.
+#[test]
+fn an_app_is_never_started_from_a_tree_between_two_releases() {
+    let world = two_builds();
+    let quiet =
+        Settings { check_minimum: false, run_in_local: false, check_for_updates: false, resources: Resources::Leave };
+    let host: Arc<dyn Host> = Arc::new(Silent);
+    let inside = Setup { program: Some(world.path("tree/app")), ..Setup::new(world.config("tree").0, quiet) };
+    let from_elsewhere = Setup {
+        program: Some(world.path("template/app")),
+        local: Some(world.path("tree")),
+        ..Setup::new(world.config("template").0, Settings { run_in_local: true, ..quiet })
+    };
+    fresh_tree(&world);
+    let counting = Control::counting();
+    done(update(&world, counting.clone()));
+    let mut anew = 0;
+    for call in 0..counting.calls() {
+        for (name, setup, is_inside) in [("inside", &inside, true), ("from elsewhere", &from_elsewhere, false)] {
+            fresh_tree(&world);
+            let _ = update(&world, Control::at(call, Fault::Die));
+            let is_cut_off = world.path("tree/.lamplighter/journal").exists();
+            let done = as_app(setup, &host).unwrap_or_else(|error| panic!("{name}, call {call}: {error}"));
+            let is_anew = matches!(done, AsApp::Restart);
+            assert_eq!(is_anew, is_cut_off || !is_inside, "{name}, call {call}: {done:?}");
+            anew += u32::from(is_anew && is_inside);
+            let found = world.contents("tree");
+            let whole = [1, 2].map(|build| world::contents(&world.path(&format!("input-{build}"))));
+            assert!(whole.contains(&found), "{name}, call {call}: {found:?}");
+        }
+    }
+    assert!(anew > 10, "{anew}");
+}
+
 /// Where files have one name only, the way back is put together after the commit: who confirms in between closes it for good.
 #[test]
 fn a_build_that_was_confirmed_has_no_way_back_wherever_its_update_was_cut_off() {

@@ -150,14 +150,14 @@ fn later_runs_the_old_version_and_skip_does_not_ask_again() {
     let app = App::installed();
     app.release(2, "exit 0");
     let host = Listener::saying(Answer::Later);
-    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Plain }));
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Plain, .. }));
     let host = Listener::saying(Answer::Skip);
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { .. }));
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { .. }));
     assert_eq!(host.asked.lock().expect("no panic").len(), 1);
     app.release(3, "exit 0");
     let host = Listener::saying(Answer::Yes);
-    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Probation { start: 1 } }));
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Probation { start: 1 }, .. }));
     let asked = host.asked.lock().expect("no panic")[0].clone();
     assert_eq!((asked.build, asked.installed_version.as_deref()), (3, Some("1.0")));
     assert!(host.heard("downloading") && host.heard("changing files"));
@@ -188,13 +188,64 @@ fn a_bundle_that_macos_shows_from_elsewhere_runs_and_is_not_updated() {
     assert!(!host.told.lock().expect("no panic").is_empty(), "the user hears why");
 }
 
+/// Who only downloads keeps nobody from a whole release; who changes the tree, or waits to, does.
 #[test]
-fn a_held_lock_and_a_build_below_the_minimum_are_told() {
+fn a_held_lock_keeps_the_app_from_running_while_files_change() {
     let app = App::installed();
+    app.release(2, "exit 0");
     let tree = lamplighter_client::tree::Tree::open(&app.world.path("tree"), None).expect("a tree");
     let lock = tree.lock(Duration::ZERO).expect("free");
-    assert!(matches!(run(&setup(&app, PLAIN), &Listener::saying(Answer::Yes)), AsApp::Locked));
+    let host = Listener::saying(Answer::Yes);
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Plain, .. }));
+    assert!(host.heard("another program prepares an update") && host.asked.lock().expect("no panic").is_empty());
+    App::said(&app.launch(&["--yes"]), 0);
+    assert_eq!(app.build_of("tree"), Some(1));
+    for sign in ["handover", "journal"] {
+        let at = app.world.path("tree/.lamplighter").join(sign);
+        write(&at, b"of another program");
+        let host = Listener::saying(Answer::Yes);
+        assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Locked), "{sign}");
+        assert!(host.heard("is running already"));
+        fs::remove_file(at).expect("removed");
+    }
+    let record = app.world.path("tree/.lamplighter/installed");
+    fs::rename(&record, app.world.path("moved")).expect("renamed");
+    assert!(
+        matches!(run(&setup(&app, PLAIN), &Listener::saying(Answer::Yes)), AsApp::Locked),
+        "nothing is installed yet"
+    );
+    fs::rename(app.world.path("moved"), record).expect("renamed");
     drop(lock);
+    App::said(&app.launch(&["--yes"]), 0);
+    assert_eq!(app.build_of("tree"), Some(2));
+}
+
+/// Four documents opened at once are four starts of a release that works.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_release_that_runs_is_not_taken_back_for_being_started_often() {
+    let app = App::installed();
+    let sleep = fs::read("/bin/sleep").expect("a program");
+    app.publish(2, &[("app", &sleep)], "");
+    done(app.world.update("tree"));
+    let host = Listener::saying(Answer::Yes);
+    let mut running = Vec::new();
+    for start in [1, 2, 3, 3, 3] {
+        let ready = run(&setup(&app, PLAIN), &host);
+        assert!(matches!(ready, AsApp::Ready { start: Start::Probation { start: n }, build: Some(2) } if n == start));
+        let started = std::process::Command::new(app.world.path("tree/app")).arg("60").spawn();
+        running.push(started.expect("started"));
+    }
+    assert!(host.heard("has not proved itself yet"));
+    for mut child in running {
+        child.kill().and_then(|()| child.wait()).expect("ended");
+    }
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { build: Some(1), .. }), "now it has failed");
+}
+
+#[test]
+fn a_build_below_the_minimum_is_told() {
+    let app = App::installed();
     app.release_with(2, "exit 0", "exit 0", "minimum_build = 2");
     let host = Listener::saying(Answer::Yes);
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::UpdateRequired { minimum_build: 2 }));

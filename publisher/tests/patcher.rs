@@ -207,6 +207,25 @@ fn an_app_that_the_user_started_again_is_waited_for_too() {
 }
 
 #[test]
+fn a_patcher_that_gives_up_leaves_the_user_with_the_old_version() {
+    let mut case = Case::new();
+    let helper = case.app.world.path("tree/helper");
+    fs::copy("/bin/sleep", &helper).expect("copied");
+    let mut other = process::spawn(Command::new(&helper).arg("60")).expect("started");
+    case.leave_handover(&["x"]);
+    let staged = case.staged_at();
+    let pid = case.running.id();
+    case.end_app();
+    let said = App::said(&case.patcher(pid, "tree", staged.to_str().expect("text"), &["x"]), 8);
+    assert!(said.contains(&other.id().to_string()), "{said}");
+    case.app.expect_log("<1><x>\n");
+    assert_eq!(case.installed(), Some(1));
+    other.kill().and_then(|()| other.wait()).expect("ended");
+    App::said(&case.app.launch(&[]), 0);
+    assert_eq!(case.installed(), Some(2));
+}
+
+#[test]
 fn a_staged_patcher_that_does_not_work_gives_way_to_the_installed_one() {
     let mut case = Case::with("exit 0", "exit 1");
     // The installed one is that of build 1, which logs nowhere; it commits all the same.

@@ -164,7 +164,7 @@ fn an_app_on_a_share_starts_and_its_user_is_told_why_it_is_not_updated() {
         let listener = Arc::new(Listener::default());
         let host: Arc<dyn Host> = listener.clone();
         let ready = as_app(&setup, &host).expect("a launch");
-        assert!(matches!(ready, AsApp::Ready { start: Start::Plain }), "{ready:?}");
+        assert!(matches!(ready, AsApp::Ready { start: Start::Plain, .. }), "{ready:?}");
         let told = listener.0.lock().expect("no panic").join("\n");
         assert!(told.contains("network share (NFS)"), "{told}");
         assert_eq!(world.contents("tree"), contents(&world.path("input-1")));

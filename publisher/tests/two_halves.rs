@@ -7,9 +7,9 @@ mod support {
 use std::fs;
 
 use lamplighter_client::deploy::RouteTaken;
-use lamplighter_client::error::Error;
+use lamplighter_client::error::{Class, Error};
 use lamplighter_client::trust::Idle;
-use lamplighter_client::updater::{CheckOutcome, Outcome, StageOutcome, Start};
+use lamplighter_client::updater::{CheckOutcome, Outcome, StageOutcome, Start, Updater};
 use support::world::{APP, World, done, noise, write};
 
 fn content(world: &World, build: u64) -> std::collections::BTreeMap<String, Vec<u8>> {
@@ -154,6 +154,50 @@ fn a_confirmed_release_has_no_way_back_and_takes_no_space() {
     assert!(!world.path("tree/.lamplighter/previous").exists());
     assert!(matches!(updater.rollback(), Err(Error::NoPrevious { .. })));
     updater.confirm_healthy().expect("a second time");
+}
+
+#[test]
+fn a_build_is_confirmed_only_while_it_is_the_installed_one() {
+    let world = started(2);
+    done(world.update("tree"));
+    assert_eq!(world.open("tree").count_start().expect("counted"), Start::Probation { start: 1 });
+    world.release(3, &[("app", &noise(3, 5000))]);
+    done(world.update("tree"));
+    // The app of build 2 still runs, and says that it works.
+    world.open("tree").confirm_build(2).expect("no matter");
+    assert_eq!(world.open("tree").previous_build().expect("readable"), Some(1), "3 has proved nothing");
+    world.open("tree").confirm_build(3).expect("confirmed");
+    assert_eq!(world.open("tree").previous_build().expect("readable"), None);
+}
+
+#[test]
+fn over_a_release_that_could_not_be_left_the_way_back_stays_the_same() {
+    let world = started(2);
+    done(world.update("tree"));
+    let config = world.config("tree").0;
+    config.cancel.cancel();
+    let stopped = Updater::open(config).expect("a tree").rollback();
+    assert!(matches!(stopped, Err(error) if error.class() == Class::Cancelled));
+    assert_eq!(world.contents("tree"), content(&world, 2), "nothing was changed");
+    world.release(3, &[("app", &noise(3, 5000))]);
+    done(world.update("tree"));
+    assert_eq!(world.open("tree").previous_build().expect("readable"), Some(1), "2 is not one to go back to");
+}
+
+/// A disk that takes no writes keeps a whole release from nothing; confirmed, it gives space back.
+#[test]
+fn a_start_that_cannot_be_counted_is_a_start_all_the_same() {
+    let world = started(2);
+    done(world.update("tree"));
+    let in_the_way = world.path("tree/.lamplighter/launch.tmp");
+    fs::create_dir_all(in_the_way.join("x")).expect("made");
+    for _ in 0..5 {
+        assert_eq!(world.open("tree").count_start().expect("started"), Start::Probation { start: 1 });
+    }
+    fs::remove_dir_all(in_the_way).expect("removed");
+    assert_eq!(world.open("tree").count_start().expect("counted"), Start::Probation { start: 1 });
+    world.open("tree").confirm_build(2).expect("confirmed");
+    assert_eq!(world.open("tree").previous_build().expect("readable"), None);
 }
 
 #[test]

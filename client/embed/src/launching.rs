@@ -80,7 +80,7 @@ fn setup(opened: &Opened, resources: Option<&Opened>, wanted: Wanted, link: &Lin
 fn told(done: &AsApp) -> (LamplighterLaunched, String) {
     let none = LamplighterLaunched { size: 0, action: LAMPLIGHTER_RUN, build: 0, pid: 0, start: 0 };
     let (launched, text): (LamplighterLaunched, Value) = match done {
-        AsApp::Ready { start } => {
+        AsApp::Ready { start, .. } => {
             let start = if let Start::Probation { start } = start { *start } else { 0 };
             (LamplighterLaunched { start, ..none }, json!({"action": "run", "start": start}))
         }

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::deploy::Order;
+use crate::error::Class;
 use crate::format::launch::LaunchState;
 use crate::tree::Uninstalled;
 
 /// Name of the launcher's file in the state directory.
-const LAUNCH: &str = "launch";
+pub(crate) const LAUNCH: &str = "launch";
 
 /// How often a new build may be started without being confirmed.
 pub const STARTS_MAX: u64 = 3;
@@ -26,16 +27,23 @@ pub enum Start {
 }
 
 impl Updater {
-    /// Counts a start of the installed build. The count is durable when this returns.
+    /// Counts a start of the installed build. The count is durable when this returns, but on a disk that takes no writes: there
+    /// the start is told with the number it would have, and does not count. Once the release is confirmed, space is free again.
     ///
     /// # Errors
-    /// The lock is held; a damaged record; what the system says.
+    /// The lock is held; a tree that cannot be made whole; a damaged record; what the system says.
     pub fn count_start(&self) -> Result<Start, Error> {
         // An app in a read-only place is not to be kept from running by its own launcher.
         if !self.tree.has_previous()? && !self.tree.is_unfinished()? {
             return Ok(Start::Plain);
         }
-        let lock = self.begin()?;
+        let lock = match self.begin() {
+            Err(error) if error.class() == Class::Disk && !self.tree.is_unfinished()? => {
+                let Some(build) = self.installed_build()? else { return Ok(Start::Plain) };
+                return self.uncounted(build, &error);
+            }
+            lock => lock?,
+        };
         if !self.tree.has_previous()? {
             return Ok(Start::Plain);
         }
@@ -46,19 +54,46 @@ impl Updater {
             return Ok(Start::GoBack);
         }
         state.starts = Some((build, starts + 1));
-        self.write_launch_state(&lock, &state)?;
-        Ok(Start::Probation { start: starts + 1 })
+        match self.write_launch_state(&lock, &state) {
+            Err(error) if error.class() == Class::Disk => self.uncounted(build, &error),
+            written => written.map(|()| Start::Probation { start: starts + 1 }),
+        }
+    }
+
+    /// A start that could not be counted: a disk that is full, or takes no writes, is no fault of the release.
+    fn uncounted(&self, build: u64, error: &Error) -> Result<Start, Error> {
+        let text = format!("this start of build {build} is not counted: {error}");
+        self.config.progress.event(Event::Notice { code: "start_not_counted", subject: "", text: &text });
+        Ok(Start::Probation { start: (self.launch_state()?.starts_of(build) + 1).min(STARTS_MAX) })
     }
 
     /// The installed release has proved itself: the way back is closed, and its space is free again.
     ///
+    /// Who started a build and waits for it to prove itself calls [`Self::confirm_build`]: by then another may be installed.
+    ///
     /// # Errors
     /// The lock is held; what the system says.
     pub fn confirm_healthy(&self) -> Result<(), Error> {
+        self.confirm(None)
+    }
+
+    /// `build` has proved itself: as [`Self::confirm_healthy`] if it is what is installed, else nothing is done, since a release that
+    /// was installed over it has proved nothing.
+    ///
+    /// # Errors
+    /// The lock is held; a damaged record; what the system says.
+    pub fn confirm_build(&self, build: u64) -> Result<(), Error> {
+        self.confirm(Some(build))
+    }
+
+    fn confirm(&self, meant: Option<u64>) -> Result<(), Error> {
         if !self.tree.has_previous()? {
             return Ok(());
         }
         let lock = self.begin()?;
+        if meant.is_some() && self.installed_build()? != meant {
+            return Ok(());
+        }
         lock.drop_previous()?;
         let mut state = self.launch_state()?;
         if state.starts.take().is_some() {
@@ -159,10 +194,11 @@ impl Updater {
     }
 
     /// Before a commit over the build `installed`: decides which release the way back leads to afterwards. A build that was
-    /// started and never confirmed is not one to go back to; any other is confirmed by the update over it.
+    /// started and never confirmed is not one to go back to, nor is one that was to be gone back from; any other is confirmed by
+    /// the update over it.
     pub(super) fn open_way_back(&self, lock: &TreeLock, installed: Option<u64>) -> Result<(), Error> {
         let launched = self.launch_state()?;
-        if installed.is_none_or(|build| launched.starts_of(build) == 0) {
+        if installed.is_none_or(|build| launched.starts_of(build) == 0 && !launched.failed.contains(&build)) {
             lock.drop_previous()?;
         }
         Ok(())

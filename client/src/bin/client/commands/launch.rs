@@ -27,15 +27,15 @@ pub(super) fn run(args: Launch, output: &Output) -> Result<Exit, Error> {
     let setup = setup(&args, config);
     loop {
         let app = match as_app(&setup, &host)? {
-            AsApp::Ready { start: counted } => {
+            AsApp::Ready { start: counted, build } => {
                 output.finish();
                 let updater = Updater::open(setup.config.clone())?;
                 match start(&updater, &args.arguments)? {
-                    Some(app) => Running { app, updater, on_probation: counted != Start::Plain },
+                    Some(app) => Running { app, updater, on_probation: build.filter(|_| counted != Start::Plain) },
                     None => return Err(nothing_to_start(&setup)),
                 }
             }
-            AsApp::Started(app) => Running { app, updater: Updater::open(setup.config.clone())?, on_probation: false },
+            AsApp::Started(app) => Running { app, updater: Updater::open(setup.config.clone())?, on_probation: None },
             AsApp::HandedOver { build, patcher_pid } => {
                 let fields = json!({"build": build, "patcher_pid": patcher_pid});
                 output.result("handed_over", fields, "the patcher finishes the update and starts the app");
@@ -69,11 +69,11 @@ fn nothing_to_start(setup: &Setup) -> Error {
     Error::Usage(format!("the release installed in {tree} names no program to start (entry in publisher.toml)"))
 }
 
-/// The app, and whether it still has to prove itself.
+/// The app, and the build of it that still has to prove itself.
 struct Running {
     app: Child,
     updater: Updater,
-    on_probation: bool,
+    on_probation: Option<u64>,
 }
 
 impl Running {
@@ -84,11 +84,11 @@ impl Running {
             let waited = self.app.try_wait();
             let ended = waited.map_err(|source| Error::Io { doing: "wait for", path: "the app".into(), source })?;
             let works = ended.map_or(begun.elapsed() >= confirm_after, |status| status.success());
-            if self.on_probation && works {
-                self.on_probation = false;
-                if let Err(error) = self.updater.confirm_healthy() {
-                    output.message(&format!("cannot note that the new release works: {error}"));
-                }
+            if works
+                && let Some(build) = self.on_probation.take()
+                && let Err(error) = self.updater.confirm_build(build)
+            {
+                output.message(&format!("cannot note that the new release works: {error}"));
             }
             if let Some(status) = ended {
                 return Ok(exit_code(status));
