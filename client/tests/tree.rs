@@ -18,7 +18,7 @@ use lamplighter_client::progress::Silent;
 use lamplighter_client::tree::fs::FsError;
 use lamplighter_client::tree::{Before, CommitReport, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
 use tree::Item::{Dir, File, Link, Program};
-use tree::{Release, Site, commit, manifest, path, record, stage, update};
+use tree::{Release, Site, commit, commit_with, manifest, path, record, stage, update};
 
 fn old() -> Release {
     vec![("app", Program("one")), ("lib/a", File("a")), ("lib/b", File("b")), ("lib/empty", Dir)]
@@ -243,6 +243,94 @@ fn what_a_program_writes_during_a_commit_that_fails_is_there_afterwards() {
         }
     }
     assert!(undone > 20 && written > 20, "{undone} undone, {written} written");
+}
+
+/// Saves a file as an editor does: written beside it, and renamed over it.
+fn save(site: &Site, name: &str, text: &str) {
+    let beside = site.dir.path().join("tree/saved");
+    fs::write(&beside, text).expect("written");
+    fs::rename(&beside, site.root().join(name)).expect("renamed");
+}
+
+#[test]
+fn what_is_saved_over_a_file_while_it_is_set_aside_is_not_removed() {
+    let site = std::sync::Arc::new(Site::plain(&old()));
+    let (saves, mut is_first) = (site.clone(), true);
+    // The first edit has its name in kept/ by then, the second has none yet.
+    let control = tree_fs::Control::counting().with_meddler(move |call, at| {
+        if call == "flush directory" && at.path().starts_with("kept") && std::mem::take(&mut is_first) {
+            save(&saves, "app", "edited again");
+        }
+    });
+    let tree = site.tree_on(tree_fs::FaultyFs::open(&site.root(), &site.state(), control));
+    let edits = site.clone();
+    let edit = OnPlaced(std::sync::Mutex::new(Some(Box::new(move || save(&edits, "app", "edited")))));
+    let result = tree.lock(Duration::ZERO).and_then(|lock| commit_with(&lock, &old(), &new(), &edit));
+    assert!(matches!(result, Err(TreeError::CutOff { .. })), "{result:?}");
+    drop(tree);
+    lock(&site).recover().expect("recovered");
+    for edit in ["edited", "edited again"] {
+        assert!(site.contents().contains(edit.as_bytes()), "{edit:?} is lost: {:?}", site.snapshot());
+    }
+}
+
+/// Does something once, when the first file was placed: one that runs is placed later.
+struct OnPlaced(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl lamplighter_client::progress::Progress for OnPlaced {
+    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
+        if let lamplighter_client::progress::Event::Advanced { .. } = event
+            && let Some(act) = self.0.lock().expect("one thread").take()
+        {
+            act();
+        }
+    }
+}
+
+#[test]
+fn old_contents_that_cannot_be_removed_stop_the_next_commit_and_no_start() {
+    use tree_fs::{Control, FaultyFs, Lacks, NOTHING};
+    let site = Site::plain(&old());
+    let lacks = Lacks { held: Some("backup/update/0"), ..NOTHING };
+    let tree = site.tree_on(FaultyFs::open_on(lacks, &site.root(), &site.state(), Control::counting()));
+    update(&tree, &old(), &new()).expect("an update");
+    let after = site.snapshot();
+    assert!(site.state().join("backup/update/0").exists(), "it is held");
+    assert_eq!(tree::recover(&tree).expect("the tree is whole"), Recovery::Nothing);
+    let refused = update(&tree, &new(), &old());
+    assert!(matches!(&refused, Err(TreeError::Fs(e)) if e.to_string().contains("backup")), "{refused:?}");
+    assert!(!tree.is_in_transaction().expect("looked"));
+    assert_eq!(site.snapshot(), after);
+
+    update(&site.tree(), &new(), &old()).expect("it was let go of");
+    assert!(!site.state().join("backup").exists());
+}
+
+/// Saves over a file when all were read.
+struct WhenRead<'a>(&'a Site, std::sync::atomic::AtomicU64);
+
+impl lamplighter_client::progress::Progress for WhenRead<'_> {
+    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
+        use std::sync::atomic::Ordering;
+        if let lamplighter_client::progress::Event::Advanced { bytes } = event
+            && bytes > 0
+            && self.1.fetch_sub(bytes, Ordering::SeqCst) == bytes
+        {
+            save(self.0, "app", "mine");
+            save(self.0, "lib/a", "a");
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_after_it_was_read_is_not_taken_away_with_the_tree() {
+    let site = Site::plain(&old());
+    let bytes = manifest(&old()).rows().iter().map(|row| row.digest.size).sum::<u64>().into();
+    let done = lock(&site).uninstall(&manifest(&old()), &WhenRead(&site, bytes)).expect("uninstalled");
+    assert_eq!(fs::read(site.root().join("app")).expect("it stays"), b"mine");
+    // Saved anew as it was: nothing of the user's.
+    assert!(!site.root().join("lib").exists());
+    assert!(done.left.len() == 1 && done.left[0].ends_with("app") && done.removed == 2, "{done:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lamplighter_client::format::digest::ContentDigest;
 use lamplighter_client::format::path::RelPath;
 use lamplighter_client::process;
 use lamplighter_client::tree::fs::FsError;
@@ -227,16 +228,55 @@ fn a_file_that_others_read_is_replaced_and_they_read_on() {
 fn a_read_only_file_is_replaced_and_its_leftovers_go() {
     let (old, new) = (contents(&[("app", "one"), ("gone", "x")]), contents(&[("app", "two")]));
     let installed = Installed::new(&old);
-    for name in ["app", "gone"] {
-        let at = installed.root().join(name);
-        let mut permissions = fs::metadata(&at).expect("there").permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(&at, permissions).expect("set");
-    }
+    ["app", "gone"].iter().for_each(|name| mark_read_only(&installed.root().join(name)));
     installed.update(&old, &new).expect("an update");
     assert_eq!(installed.contents(), new);
     drop(installed.tree().lock(Duration::ZERO).expect("free"));
     assert!(!installed.state().join("trash").exists());
+}
+
+fn mark_read_only(at: &Path) {
+    let mut permissions = fs::metadata(at).expect("there").permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(at, permissions).expect("set");
+}
+
+fn is_read_only(at: &Path) -> bool {
+    fs::metadata(at).expect("there").permissions().readonly()
+}
+
+#[test]
+fn a_file_the_user_edited_and_marked_read_only_comes_back_where_the_commit_fails() {
+    let (old, new) = (contents(&[("conf.ini", "one"), ("z", "1")]), contents(&[("conf.ini", "two"), ("z", "2")]));
+    let installed = Installed::new(&old);
+    let (conf, z) = (installed.root().join("conf.ini"), installed.root().join("z"));
+    fs::write(&conf, "mine").expect("written");
+    mark_read_only(&conf);
+    let beside = installed.dir().join("beside");
+    let failed = installed.update_with(&old, &new, |placed| {
+        if placed == 1 {
+            fs::write(&beside, "saved meanwhile").and_then(|()| fs::rename(&beside, &z)).expect("saved");
+        }
+    });
+    assert!(matches!(failed, Err(TreeError::RolledBack { .. })), "{failed:?}");
+    assert_eq!(fs::read(&conf).expect("there"), b"mine");
+    assert!(is_read_only(&conf));
+    assert!(!installed.state().join("kept/1/conf.ini").exists(), "it is in place again");
+}
+
+#[test]
+fn a_file_that_was_marked_read_only_is_there_for_the_way_back() {
+    let (old, new) = (contents(&[("app", "one")]), contents(&[("app", "two")]));
+    let installed = Installed::new(&old);
+    mark_read_only(&installed.root().join("app"));
+    installed.update(&old, &new).expect("an update");
+    let lock = installed.tree().lock(Duration::ZERO).expect("free");
+    // wine takes the mark away with the name that was in the trash.
+    let held = installed.state().join("previous/content");
+    mark_read_only(&held.join(&names(&held)[0]));
+    let staging = lock.staging("back").expect("staging");
+    assert!(staging.take_previous(0, &ContentDigest::of(b"one"), true).expect("at hand"));
+    assert!(is_read_only(&installed.state().join("staging/back/0")));
 }
 
 #[test]

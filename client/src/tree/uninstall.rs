@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::fs::{self, FileKind, Fs, FsError, Place};
+use super::fs::{self, FileKind, Fs, FsError, Place, Stamp};
 use super::scan::{self, Depth, Finding};
 use super::{TreeError, TreeLock, layout};
 use crate::format::manifest::{Kind, Manifest, Row};
-use crate::progress::{Cancel, Progress};
+use crate::progress::{Cancel, Progress, Silent};
 
 /// What an uninstallation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,16 +25,19 @@ pub struct Uninstalled {
 }
 
 impl TreeLock {
-    /// Removes what `manifest` lists and is as listed, directories this empties, and the state directory.
+    /// Removes what `manifest` lists and is as listed, directories this empties, and the state directory. What changes while the
+    /// rest is hashed is looked at again before it goes.
     ///
     /// # Errors
     /// What the system says; the record is still there then, and the next call goes on.
     pub fn uninstall(self, manifest: &Manifest, progress: &dyn Progress) -> Result<Uninstalled, TreeError> {
         let fs = self.fs();
         let rows: Vec<&Row> = manifest.rows().iter().collect();
+        let stamps: Vec<_> = rows.iter().map(|row| stamp(fs, row)).collect();
         let findings = scan::check(&self, &rows, Depth::Content, progress, &Cancel::default());
         let mut done = Uninstalled::default();
-        for (row, finding) in rows.iter().zip(findings) {
+        for ((row, stamp), finding) in rows.iter().zip(stamps).zip(findings) {
+            let finding = self.find_again(row, stamp).unwrap_or(finding);
             match (&row.kind, finding) {
                 (Kind::Directory, _) | (_, Finding::Missing) => {}
                 (_, Finding::Intact | Finding::WrongMode) => {
@@ -55,6 +58,14 @@ impl TreeLock {
         }
         self.remove_own_state(&mut done)?;
         Ok(done)
+    }
+
+    /// What a row is by now, if what lies there is not what had `stamp`.
+    fn find_again(&self, row: &Row, before: Option<Stamp>) -> Option<Finding> {
+        if stamp(self.fs(), row) == before {
+            return None;
+        }
+        scan::check(self, &[row], Depth::Content, &Silent, &Cancel::default()).pop()
     }
 
     /// Entries of directories that should have gone.
@@ -109,6 +120,11 @@ impl TreeLock {
         done.tree_is_gone = std::fs::remove_dir(&root).is_ok();
         Ok(())
     }
+}
+
+/// Tells what lies at a row's path from what may come there; nothing if it cannot be told, or nothing is there.
+fn stamp(fs: &dyn Fs, row: &Row) -> Option<Stamp> {
+    fs.metadata(&Place::tree(&row.path)).ok().flatten().map(|m| m.stamp)
 }
 
 /// Directories that files and links of the manifest lie in, and those it lists; parents before what is in them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lamplighter_client::format::digest::{Blake3, ContentDigest};
 use lamplighter_client::format::manifest::{Kind, Manifest, Policy, Row};
 use lamplighter_client::format::path::{LinkDestination, RelPath};
-use lamplighter_client::progress::{Cancel, Silent};
+use lamplighter_client::progress::{Cancel, Progress, Silent};
 use lamplighter_client::tree::fs::Fs;
 use lamplighter_client::tree::scan::{self, Depth, Finding};
 use lamplighter_client::tree::{
@@ -407,6 +407,16 @@ pub(crate) fn update(tree: &Tree, old: &Release, new: &Release) -> Result<Commit
 }
 
 pub(crate) fn commit(lock: &TreeLock, old: &Release, new: &Release) -> Result<CommitReport, TreeError> {
+    commit_with(lock, old, new, &Silent)
+}
+
+/// The same, with somebody who looks on.
+pub(crate) fn commit_with(
+    lock: &TreeLock,
+    old: &Release,
+    new: &Release,
+    progress: &dyn Progress,
+) -> Result<CommitReport, TreeError> {
     let staging = lock.staging("update")?;
     let at_once = staging.flushes_at_once(new.len());
     let mut left = Vec::new();
@@ -419,7 +429,7 @@ pub(crate) fn commit(lock: &TreeLock, old: &Release, new: &Release) -> Result<Co
         Ok(())
     })?;
     staging.flush(&left)?;
-    lock.commit(Transaction { from: Some(record(old)), to: record(new), ops, staging }, &Silent)
+    lock.commit(Transaction { from: Some(record(old)), to: record(new), ops, staging }, progress)
 }
 
 /// The way back from `from` to the release before it, with the contents that were kept where they are there.

@@ -118,7 +118,7 @@ impl Installed {
         let lock = self.tree().lock(Duration::from_secs(5))?;
         lock.recover()?;
         let staging = lock.staging("update")?;
-        let ops = plan(&staging, old, new)?;
+        let ops = plan(&self.root, &staging, old, new)?;
         staged(&self.state().join("staging/update"));
         let transaction = Transaction { from: Some(record(old)), to: record(new), ops, staging };
         lock.commit(transaction, &Placed(Mutex::new((0, after))))
@@ -144,16 +144,18 @@ fn below(root: &Path, name: &str) -> PathBuf {
     name.split('/').fold(root.to_owned(), |path, part| path.join(part))
 }
 
-/// As a planner that looks at nothing: the tree holds the old release.
-fn plan(staging: &Staging, old: &Contents, new: &Contents) -> Result<Vec<Op>, TreeError> {
+/// As a planner that looks at little: the tree holds the old release, but for what the user edited.
+fn plan(root: &Path, staging: &Staging, old: &Contents, new: &Contents) -> Result<Vec<Op>, TreeError> {
     let mut ops = Vec::new();
     let folded = |name: &str| old.keys().any(|other| other.eq_ignore_ascii_case(name));
+    let is_edited = |name: &str, content: &[u8]| fs::read(below(root, name)).is_ok_and(|found| found != content);
     for (name, content) in new.iter().filter(|(name, content)| old.get(*name) != Some(content)) {
         let (staged, row) = (ops.len(), row(name, content));
         let mut file = staging.create(staged, row.digest.size, false)?;
         file.write_all(content).expect("room");
         file.finish(&row.digest)?;
         let before = match old.get(name) {
+            Some(content) if is_edited(name, content) => Before::Foreign,
             Some(content) => Before::Listed(self::row(name, content)),
             None if folded(name) => Before::Foreign,
             None => Before::Absent,

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lamplighter_client::tree::fs::{
@@ -49,7 +49,11 @@ pub(crate) struct Control {
     fault: Fault,
     /// Names the volume has room for, beside those there are.
     names: AtomicI64,
+    meddler: Mutex<Option<Meddler>>,
 }
+
+/// Somebody who does something of his own just before a changing call, of which he is told name and place.
+type Meddler = Box<dyn FnMut(&str, &Place) + Send>;
 
 impl Control {
     /// A control that only counts.
@@ -59,7 +63,14 @@ impl Control {
 
     /// A control with `fault` at the call number `at`, from 0.
     pub(crate) fn at(at: u64, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { calls: AtomicU64::new(0), at, fault, names: AtomicI64::new(i64::MAX / 2) })
+        let names = AtomicI64::new(i64::MAX / 2);
+        Arc::new(Self { calls: AtomicU64::new(0), at, fault, names, meddler: Mutex::new(None) })
+    }
+
+    /// The same while somebody meddles.
+    pub(crate) fn with_meddler(self: Arc<Self>, meddler: impl FnMut(&str, &Place) + Send + 'static) -> Arc<Self> {
+        *self.meddler.lock().expect("a meddler") = Some(Box::new(meddler));
+        self
     }
 
     /// The same on a volume that has room for so many more names: files, links and directories.
@@ -116,7 +127,7 @@ pub(crate) struct Lacks {
     pub(crate) cheap_flushes: bool,
     /// A directory that nobody may write in.
     pub(crate) rights: Option<&'static str>,
-    /// A file that another program holds.
+    /// A file that another program holds: it can be neither replaced nor removed.
     pub(crate) held: Option<&'static str>,
 }
 
@@ -146,6 +157,9 @@ impl FaultyFs {
     }
 
     fn change(&self, call: &'static str, at: &Place) -> Result<(), FsError> {
+        if let Some(meddler) = self.control.meddler.lock().expect("a meddler").as_mut() {
+            meddler(call, at);
+        }
         self.control.change().map_err(|e| FsError::io(call, at, e))
     }
 
@@ -290,6 +304,7 @@ impl Fs for FaultyFs {
     }
 
     fn remove_file(&self, at: &Place) -> Result<(), FsError> {
+        refused_at(self.lacks.held, at)?;
         self.unname("remove", at, || self.inner.remove_file(at))
     }
 

@@ -10,6 +10,7 @@ use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use lamplighter_client::format::path::RelPath;
 use lamplighter_client::tree::fs::{
     Base, Directory, Entry, Existing, Fs, FsError, LockGuard, Metadata, Place, ReadFile, WriteFile,
 };
@@ -81,6 +82,20 @@ impl Machine {
 
     pub(crate) fn noted(&self) -> Vec<Disk> {
         self.noted.lock().expect("noted").take().unwrap_or_default()
+    }
+
+    /// A program opens a file of the tree: it can write to it from now on, whatever becomes of its name.
+    pub(crate) fn open(&self, at: &RelPath) -> u64 {
+        self.read().find(&Place::tree(at)).ok().flatten().expect("it is there")
+    }
+
+    /// That program writes over the file, durably.
+    pub(crate) fn write_over(&self, opened: u64, text: &[u8]) {
+        if let Some(Node::File { live, durable, modified }) = self.disk.lock().expect("a disk").nodes.get_mut(&opened) {
+            live.content = text.to_vec();
+            *durable = live.clone();
+            *modified += 1;
+        }
     }
 
     pub(crate) fn disk(&self) -> Disk {

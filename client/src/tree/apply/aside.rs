@@ -3,7 +3,7 @@
 
 use super::hold::hold_content;
 use super::seal::forget;
-use super::{Run, next_kept};
+use super::{Run, changed, next_kept};
 use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
@@ -71,17 +71,22 @@ impl Run<'_> {
         layout::kept_entry(number, &self.op(op).path)
     }
 
-    /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes. A
-    /// directory stays where nothing comes; else it is moved as a whole.
+    /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes, and fails if
+    /// something newer has the name by then. A directory stays where nothing comes; else it is moved as a whole.
     pub(super) fn set_aside(&mut self, op: usize, target: &Place) -> Result<(), TreeError> {
         let entry = self.op(op);
-        let thing = match scan::observe(self.fs, target)?.thing {
+        let seen = scan::observe(self.fs, target)?;
+        let thing = match seen.thing {
             Some(Thing::Absent) => return Ok(()),
             Some(Thing::Directory { .. }) if *self.goal.goal(entry) == Thing::Absent => return Ok(()),
             thing => thing.filter(Thing::is_leaf),
         };
         if thing.map_or(Ok(false), |thing| self.keep(op, target, &thing))? {
             self.flush_dirty()?;
+            // What came in its place while all that was written has no other name.
+            if self.fs.metadata(target)?.map(|m| m.stamp) != seen.stamp {
+                return Err(changed(entry, "what was set aside", "something newer"));
+            }
             self.fs.remove_file(target)?;
         } else {
             let kept = self.fresh_kept_entry(op)?;

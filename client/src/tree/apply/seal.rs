@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::aside::fresh_kept;
+use super::aside::{aside, fresh_kept};
 use super::{Run, absent_below_own_link, changed};
-use crate::format::journal::{Backup, Journal, Thing};
+use crate::format::journal::{Backup, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{self, Existing, FileKind, Fs, FsError, Place};
@@ -172,11 +172,15 @@ pub(in crate::tree) fn has_leftovers(fs: &dyn Fs) -> Result<bool, FsError> {
     Ok(false)
 }
 
-/// Settles and drops what finished transactions left, where no journal is. Staging stays: it may be resumed.
+/// Settles and drops what finished transactions left, where no journal is. Staging stays: it may be resumed. Old contents that
+/// cannot be removed, as a program holds one, stay too: the tree is whole without, and no commit begins over them.
 pub(in crate::tree) fn clean_leftovers(tree: &Tree) -> Result<(), TreeError> {
     // A way back that cannot be kept open must not keep the app from its next update.
     previous::settle_or_drop(tree);
-    Ok(leftovers().iter().try_for_each(|place| fs::remove_all(tree.fs(), place))?)
+    let _ = fs::remove_all(tree.fs(), &layout::all_backups());
+    // Over the journals' own names a commit would begin and not end.
+    let journals = [layout::journal_spare(), layout::journal_done()];
+    Ok(journals.iter().try_for_each(|place| fs::remove_all(tree.fs(), place))?)
 }
 
 /// Looks for old contents that somebody wrote to, through a file held open, after they got their second name; they are the
@@ -196,18 +200,41 @@ pub(in crate::tree) fn keep_late_edits(
         let backup = layout::backup(journal, op)?;
         let Some(metadata) = fs.metadata(&backup)? else { continue };
         let same_stamp = known.get(op).and_then(|k| k.stamp) == Some(metadata.stamp);
-        if same_stamp || scan::observe(fs, &backup)?.thing.is_some_and(|t| t.same_content(&entry.before)) {
+        if same_stamp {
             continue;
         }
+        let late = scan::observe(fs, &backup)?;
+        if late.thing.is_some_and(|t| t.same_content(&entry.before)) {
+            continue;
+        }
+        let earlier = second_name(fs, journal, entry, &late)?;
         let chosen = number.map_or_else(|| fresh_kept(fs, journal), Ok)?;
         number = Some(chosen);
-        let kept = layout::kept_entry(chosen, &entry.path)?;
-        let parent = kept.parent().unwrap_or_else(Place::state_root);
-        fs::create_state_dirs(fs, &parent)?;
-        fs.rename(&backup, &kept, Existing::Refuse)?;
-        fs::sync_up(fs, &parent)?;
+        let kept = earlier.clone().map_or_else(|| layout::kept_entry(chosen, &entry.path), Ok)?;
+        keep_late(fs, &backup, &kept, earlier.is_some())?;
         let kept_at = tree.state_dir().join(kept.path());
         report.kept.push(Kept { path: entry.path.to_string(), kept_at });
     }
     Ok(())
+}
+
+/// The name in `kept/` that a run which was cut off before it took the other gave to what is `late`.
+fn second_name(fs: &dyn Fs, journal: &Journal, entry: &JournalOp, late: &Observed) -> Result<Option<Place>, TreeError> {
+    let Some((kept, held)) = aside(fs, journal, entry)? else { return Ok(None) };
+    let is_same_file = fs.metadata(&kept)?.map(|m| m.stamp) == late.stamp;
+    Ok(late.thing.filter(|thing| is_same_file && thing.same_content(&held)).map(|_| kept))
+}
+
+/// Moves an old content that was written to, and has no other name unless it `has_both`, to `kept/`: it is there durably before
+/// this name goes.
+fn keep_late(fs: &dyn Fs, backup: &Place, kept: &Place, has_both: bool) -> Result<(), FsError> {
+    let parent = kept.parent().unwrap_or_else(Place::state_root);
+    fs::create_state_dirs(fs, &parent)?;
+    let is_linked = has_both || fs.hard_link(backup, kept).is_ok();
+    if !is_linked {
+        // As everywhere without links: a rename that a power cut tears loses it.
+        fs.rename(backup, kept, Existing::Refuse)?;
+    }
+    fs::sync_up(fs, &parent)?;
+    if is_linked { fs.remove_file(backup) } else { Ok(()) }
 }

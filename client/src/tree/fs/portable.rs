@@ -11,6 +11,8 @@
 //! * A removed file may keep its name until the last program that has it open lets go, and then nothing can take its place.
 //!   Where the volume does so, a file is moved to `trash/` before it is removed.
 //! * Flushing a directory is tried and not relied on.
+//! * A file is flushed through a handle that may write, and none is given for one that is marked read-only: it loses its
+//!   mark while it is opened. After a crash in between the mark is gone.
 
 mod patience;
 
@@ -169,15 +171,30 @@ fn remove_name(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Older systems remove nothing that is marked read-only.
-fn make_writable(path: &Path) {
-    if let Ok(found) = fs::symlink_metadata(path)
-        && found.permissions().readonly()
-    {
-        let mut permissions = found.permissions();
-        #[cfg_attr(unix, allow(clippy::permissions_set_readonly_false, reason = "it is an attribute on Windows"))]
-        permissions.set_readonly(false);
-        let _ = fs::set_permissions(path, permissions);
+/// Takes from a file the mark that it is read-only: older systems remove none that has it, and none opens one for writing.
+/// Gives the permissions it had, if they were others.
+fn make_writable(path: &Path) -> Option<fs::Permissions> {
+    let marked = fs::symlink_metadata(path).ok()?.permissions();
+    if !marked.readonly() {
+        return None;
+    }
+    let mut permissions = marked.clone();
+    #[cfg_attr(unix, allow(clippy::permissions_set_readonly_false, reason = "it is an attribute on Windows"))]
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions).ok().map(|()| marked)
+}
+
+/// Opens a file so that it can be flushed; if it was marked read-only, it is so again when this returns.
+fn open_to_flush(path: &Path) -> io::Result<File> {
+    let open = || options().read(true).write(true).open(path);
+    match open() {
+        Err(refused) if refused.kind() == io::ErrorKind::PermissionDenied => {
+            let Some(marked) = make_writable(path) else { return Err(refused) };
+            let opened = open();
+            fs::set_permissions(path, marked)?;
+            opened
+        }
+        result => result,
     }
 }
 
@@ -444,7 +461,7 @@ impl Fs for PortableFs {
 
     fn sync_file(&self, at: &Place) -> Result<(), FsError> {
         let path = self.path(at)?;
-        let file = patiently("flush", at, || options().read(true).write(true).open(&path))?;
+        let file = patiently("flush", at, || open_to_flush(&path))?;
         file.sync_all().map_err(|e| FsError::io("flush", at, e))
     }
 
