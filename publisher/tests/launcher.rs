@@ -146,6 +146,17 @@ fn an_app_that_asks_for_it_is_updated_and_started_again() {
 }
 
 #[test]
+fn an_app_that_asks_for_it_at_once_each_time_asks_the_site_once() {
+    let app = App::new();
+    app.release(1, "[ \"$(wc -l < \"$APP_LOG\")\" -ge 4 ] && exit 4; exit 85");
+    done(app.world.install("tree"));
+    app.release(2, "exit 0");
+    let said = App::said(&app.launch(&[]), 4);
+    assert_eq!(app.log().lines().count(), 4);
+    assert_eq!(said.matches("2.0 (build 2) is available").count(), 1, "{said}");
+}
+
+#[test]
 fn later_runs_the_old_version_and_skip_does_not_ask_again() {
     let app = App::installed();
     app.release(2, "exit 0");
