@@ -280,10 +280,13 @@ impl Network {
         opened
     }
 
-    /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
-    pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
-        let opened = self.machine.open_source(location, &self.http);
-        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(Unreachable::new(location, error)))])
+    /// As [`Self::downloader`], for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(crate) fn patient_downloader(&self, location: &str, own: &[String], named: &[String]) -> Downloader {
+        let opened = self.sources(location, own, named).into_iter().map(|(place, _, source)| {
+            let unreachable = |error| -> Arc<dyn Source> { Arc::new(Unreachable::new(&place, error)) };
+            source.unwrap_or_else(unreachable)
+        });
+        self.downloader_of(opened.collect())
     }
 
     fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {

@@ -95,7 +95,8 @@ impl Updater {
     /// # Errors
     /// No record here; whatever stops it. The other tree is as before, or the release is there whole.
     pub fn copy_to(&self, config: Config) -> Result<DeployReport, Error> {
-        let record = self.required_record()?;
+        let known = self.state()?;
+        let record = self.record(&known)?.ok_or_else(|| self.no_record())?;
         let created = CreatedDir::ensure(&config.tree)?;
         let other = Self::for_origin(config, &self.origin())?;
         other.may_stage()?;
@@ -122,7 +123,7 @@ impl Updater {
                 let _ = staged.finish(&row.digest);
             }
         }
-        let downloader = other.patient_downloader();
+        let downloader = other.patient_downloader(&known.mirrors);
         let deploy = other.deploy(&lock, &downloader);
         let staged = deploy.stage(&order)?;
         deploy.commit(staged, &order)

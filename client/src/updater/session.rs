@@ -190,8 +190,11 @@ impl Updater {
     }
 
     pub(super) fn required_record(&self) -> Result<InstalledRecord, Error> {
-        let record = self.record(&self.state()?)?;
-        record.ok_or_else(|| Error::NoRecord { path: self.config.tree.clone() })
+        self.record(&self.state()?)?.ok_or_else(|| self.no_record())
+    }
+
+    pub(super) fn no_record(&self) -> Error {
+        Error::NoRecord { path: self.config.tree.clone() }
     }
 
     /// Where the tree lies, without links.
@@ -235,8 +238,8 @@ impl Updater {
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
-    pub(super) fn patient_downloader(&self) -> Downloader {
-        self.network().patient_downloader(&self.settings.site)
+    pub(super) fn patient_downloader(&self, mirrors: &[String]) -> Downloader {
+        self.network().patient_downloader(&self.settings.site, &self.settings.mirrors, mirrors)
     }
 
     /// The clock downloads go by, and what asks to stop.
