@@ -29,12 +29,14 @@ use crate::format::signed::{SignedDocument, SignedError};
 use crate::format::text::Time;
 
 mod chain;
+mod forward;
 mod idle;
 mod refusal;
 pub mod state;
 
 use chain::Chain;
 pub use chain::pinned_root;
+pub use forward::forward;
 pub use refusal::Refusal;
 
 /// Seconds between two walks of a root chain that nothing else asks for.

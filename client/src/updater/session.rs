@@ -63,11 +63,15 @@ impl Updater {
         }))
     }
 
-    /// Remembers what was believed, if anything new was.
+    /// Remembers what was believed, if anything new was. What a run beside this one has remembered meanwhile is not lost.
     pub(super) fn remember(&self, lock: &TreeLock, state: Option<TrustState>) -> Result<(), Error> {
         let Some(state) = state else { return Ok(()) };
-        let bytes = state::to_bytes(&state);
-        if self.tree.read_state(STATE)?.as_deref() != Some(&bytes[..]) {
+        let before = self.tree.read_state(STATE)?;
+        let bytes = match before.as_deref().map(state::parse) {
+            Some(Ok(known)) => state::to_bytes(&trust::forward(&self.facts(&known, None, Goal::Check), &known, state)),
+            Some(Err(_)) | None => state::to_bytes(&state),
+        };
+        if before.as_deref() != Some(&bytes[..]) {
             lock.replace_state(STATE, &bytes)?;
         }
         Ok(())
@@ -151,7 +155,11 @@ impl Updater {
         if self.tree.is_in_transaction()? {
             self.begin()?;
         }
-        self.record_on_disk(state)
+        match self.record_on_disk(state) {
+            // Whoever replaced it since `state` was read may have seen later roots first.
+            Err(Error::DamagedRecord { .. }) => self.record_on_disk(&self.state()?),
+            read => read,
+        }
     }
 
     fn record_on_disk(&self, state: &TrustState) -> Result<Option<(VerifiedRelease, Vec<u8>)>, Error> {
