@@ -3,6 +3,7 @@
 use std::io;
 
 use super::*;
+use crate::consult::fresh_state;
 use crate::format::head::Head;
 use crate::format::manifest::Kind;
 use crate::why::{self, Ended, Known, Why};
@@ -102,6 +103,9 @@ impl Updater {
         other.may_stage()?;
         let lock = other.begin_anyway()?;
         other.write_origin(&lock, &self.origin())?;
+        // Later roots stand behind the record, perhaps. The place in rollouts is each install's own.
+        let rollout_secret = fresh_state(other.config.machine.as_ref()).rollout_secret;
+        other.remember(&lock, Some(TrustState { rollout_secret, ..known.clone() }))?;
         created.keep();
         let installed = other.record(&other.state()?)?;
         let base = installed.as_ref().map(|installed| &installed.base);
