@@ -192,6 +192,22 @@ fn fetch(judge: &Judge<'_>, need: &Need, documents: &mut Documents, downloader: 
     Ok(())
 }
 
+/// What is remembered, with the roots that the site has after those: for what they alone can verify.
+///
+/// # Errors
+/// The site cannot be reached, or has a root there that does not follow.
+pub(crate) fn later_roots(facts: &Facts<'_>, downloader: &Downloader) -> Result<TrustState, Error> {
+    let judge = Judge::new(facts)?;
+    let mut documents = Documents::default();
+    loop {
+        let (state, newest) = judge.roots(&documents)?;
+        if documents.roots_ended {
+            return Ok(TrustState { roots_walked: Some(facts.clock), ..state });
+        }
+        fetch(&judge, &Need::Root(newest + 1), &mut documents, downloader)?;
+    }
+}
+
 fn warn_of_root(judgement: &Judgement, progress: &dyn Progress) {
     if let Some(expires) = judgement.root_expires {
         let text = format!("the newest root expires at {expires}");

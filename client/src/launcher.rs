@@ -276,9 +276,10 @@ impl<'a> Driver<'a> {
         let (settings, home) = (self.setup.settings, self.home());
         let own = self.setup.config.tree.clone();
         let locked = is_locked(&home, &self.config(&home))?;
+        let may_ask = (settings.check_for_updates || settings.check_minimum) && self.looked.is_none();
         let build_of = |tree: &Path| -> Result<Option<u64>, Error> {
             match self.open(tree) {
-                Ok(updater) if !locked => updater.installed_build(),
+                Ok(updater) if !locked => updater.build_to_start(may_ask),
                 // Nothing is decided by it then.
                 Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
                 Err(Error::Tree(TreeError::NotATree { .. })) => Ok(None),
@@ -476,6 +477,8 @@ impl<'a> Driver<'a> {
         };
         let counted = match updater.count_start() {
             Err(error) if error.class() == Class::Locked => return Ok(Some(AsApp::Locked)),
+            // What does not verify is neither counted nor gone back from.
+            Err(Error::DamagedRecord { .. }) => Start::Plain,
             counted => counted?,
         };
         match counted {

@@ -274,6 +274,15 @@ impl<'a> Judge<'a> {
     pub fn judge(&self, documents: &Documents) -> Result<Judgement, Refusal> {
         judge_by(&self.known.clone().with(self.facts, documents)?, self.facts, documents)
     }
+
+    /// What is remembered with the roots of `documents`, whatever else they say; and the version of the newest.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of one of these roots.
+    pub fn roots(&self, documents: &Documents) -> Result<(TrustState, u64), Refusal> {
+        let chain = self.known.clone().with(self.facts, documents)?;
+        Ok((chain.in_state(self.facts), chain.newest().version))
+    }
 }
 
 fn judge_by(chain: &Chain, facts: &Facts<'_>, documents: &Documents) -> Result<Judgement, Refusal> {

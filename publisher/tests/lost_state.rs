@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use lamplighter_client::error::Error;
 use lamplighter_client::machine::Machine;
 use lamplighter_client::source::{self, Body, ByteRange, HttpOptions, Kind, Source, SourceError};
+use lamplighter_client::trust::state;
 use lamplighter_client::updater::Updater;
 
-use world::{World, copy, done, text};
+use world::{World, contents, copy, done, text, write};
 
 const STATE: &str = ".lamplighter/state";
 const RECORD: &str = ".lamplighter/installed/release";
@@ -47,6 +48,68 @@ fn installed(world: &World, tree: &str) -> Result<Option<u64>, Error> {
 fn lose(world: &World, tree: &str) {
     fs::remove_file(world.path(tree).join(STATE)).expect("removed");
     assert!(matches!(installed(world, tree), Err(Error::DamagedRecord { .. })), "the root is known by the state alone");
+}
+
+#[test]
+fn roots_that_got_lost_are_had_again_by_whatever_asks_the_site() {
+    type Command = (&'static str, fn(&Updater));
+    let commands: [Command; 6] = [
+        ("check", |updater| drop(updater.check().expect("checked"))),
+        ("look", |updater| drop(updater.look().expect("looked"))),
+        ("update", |updater| drop(updater.update(None).expect("up to date"))),
+        ("stage", |updater| drop(updater.stage(None).expect("up to date"))),
+        ("heal", |updater| drop(updater.heal(None).expect("healed"))),
+        ("afresh", |updater| drop(updater.deploy_afresh().expect("deployed"))),
+    ];
+    let world = rotated();
+    for (tree, command) in commands {
+        done(world.install(tree));
+        lose(&world, tree);
+        command(&world.open(tree));
+        assert_eq!(installed(&world, tree).expect("remembered"), Some(2), "{tree}");
+        let mut damaged = fs::read(world.path(tree).join(STATE)).expect("a state");
+        damaged[40] ^= 1;
+        write(&world.path(tree).join(STATE), &damaged);
+        command(&world.open(tree));
+        assert_eq!(installed(&world, tree).expect("remembered"), Some(2), "{tree}");
+        assert_eq!(world.contents(tree), contents(&world.path("input-2")), "{tree}");
+    }
+}
+
+#[test]
+fn a_record_that_nobody_signed_stays_damaged_and_nothing_is_installed_over_it() {
+    let world = rotated();
+    done(world.install("tree"));
+    world.release(3, &[("app", b"three")]);
+    let mut forged = fs::read(world.path("tree").join(RECORD)).expect("a record");
+    let at = forged.windows(7).position(|bytes| bytes == b"build,2").expect("its build");
+    forged[at + 6] = b'1';
+    write(&world.path("tree").join(RECORD), &forged);
+    fs::remove_file(world.path("tree").join(STATE)).expect("removed");
+    let updater = world.open("tree");
+    let damaged = |error: Error| assert!(matches!(error, Error::DamagedRecord { .. }), "{error}");
+    damaged(updater.check().expect_err("damaged"));
+    damaged(updater.stage(None).expect_err("damaged"));
+    damaged(updater.update(None).expect_err("damaged"));
+    damaged(updater.heal(None).expect_err("damaged"));
+    assert!(!world.path("tree").join(STATE).exists(), "what did not help is not remembered");
+    assert_eq!(world.contents("tree"), contents(&world.path("input-2")));
+}
+
+#[test]
+fn a_copy_knows_the_roots_and_has_a_place_in_rollouts_of_its_own() {
+    let world = rotated();
+    done(world.install("tree"));
+    let remembered =
+        |tree: &str| state::parse(&fs::read(world.path(tree).join(STATE)).expect("a state")).expect("whole");
+    world.open("tree").copy_to(world.config("copy").0).expect("copied");
+    assert_eq!(installed(&world, "copy").expect("verified"), Some(2));
+    let (source, copied) = (remembered("tree"), remembered("copy"));
+    assert_ne!(source.rollout_secret, copied.rollout_secret);
+    assert_eq!((source.roots, source.channels), (copied.roots.clone(), copied.channels.clone()));
+    // What is there already keeps its own.
+    world.open("tree").copy_to(world.config("copy").0).expect("copied");
+    assert_eq!(remembered("copy"), copied);
 }
 
 /// What happens once.

@@ -25,8 +25,7 @@ impl Updater {
     /// # Errors
     /// The site cannot be reached or is not to be trusted.
     pub fn look(&self) -> Result<Look, Error> {
-        let state = self.state()?;
-        let installed = self.installed(&state)?;
+        let (state, installed) = self.read_record(None, None, Self::installed)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
             Ok(judgement) => judgement,

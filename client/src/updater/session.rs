@@ -1,7 +1,7 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
 use super::*;
-use crate::consult::{Network, consult, fresh_state};
+use crate::consult::{Network, consult, fresh_state, later_roots};
 use crate::download::Timing;
 use crate::format::handover::Handover;
 use crate::trust::Judgement;
@@ -159,6 +159,50 @@ impl Updater {
             // Whoever replaced it since `state` was read may have seen later roots first.
             Err(Error::DamagedRecord { .. }) => self.record_on_disk(&self.state()?),
             read => read,
+        }
+    }
+
+    /// What `read` finds in the record, and what was remembered for that. Where no root that is known stands behind the record,
+    /// as after what was remembered got lost, the site is asked for later ones; they are remembered if one of them does.
+    ///
+    /// All of them follow from the pinned root, so no site can make a record good that nobody signed: it is damaged as before.
+    pub(super) fn read_record<T>(
+        &self,
+        lock: Option<&TreeLock>,
+        from: Option<&str>,
+        read: impl Fn(&Self, &TrustState) -> Result<T, Error>,
+    ) -> Result<(TrustState, T), Error> {
+        let state = self.state()?;
+        let damaged = match read(self, &state) {
+            Err(damaged @ Error::DamagedRecord { .. }) => damaged,
+            found => return found.map(|found| (state, found)),
+        };
+        let downloader = self.downloader(from, &state.mirrors);
+        let walked = downloader.and_then(|sources| later_roots(&self.facts(&state, None, Goal::Check), &sources));
+        let Ok(state) = walked else { return Err(damaged) };
+        let found = read(self, &state)?;
+        // In a read-only tree, and beside an update, they are asked for again.
+        let own = if lock.is_none() { self.tree.lock(Duration::ZERO).ok() } else { None };
+        if let Some(lock) = lock.or(own.as_ref()) {
+            self.remember(lock, Some(state.clone()))?;
+        }
+        Ok((state, found))
+    }
+
+    /// Build of the release recorded as installed, for who starts the app whatever is recorded: none if a record does not verify,
+    /// with the site's help if it `may_ask`. As long as that is so nothing is installed over it, so no floor is lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn build_to_start(&self, may_ask: bool) -> Result<Option<u64>, Error> {
+        let found = if may_ask {
+            self.read_record(None, None, Self::installed_release).map(|(_, release)| release)
+        } else {
+            self.installed_release(&self.state()?)
+        };
+        match found {
+            Err(Error::DamagedRecord { .. }) => Ok(None),
+            found => Ok(found?.map(|release| release.build)),
         }
     }
 
