@@ -192,6 +192,22 @@ fn fetch(judge: &Judge<'_>, need: &Need, documents: &mut Documents, downloader: 
     Ok(())
 }
 
+/// What is remembered, with the roots that the site has after those: for what they alone can verify.
+///
+/// # Errors
+/// The site cannot be reached, or has a root there that does not follow.
+pub(crate) fn later_roots(facts: &Facts<'_>, downloader: &Downloader) -> Result<TrustState, Error> {
+    let judge = Judge::new(facts)?;
+    let mut documents = Documents::default();
+    loop {
+        let (state, newest) = judge.roots(&documents)?;
+        if documents.roots_ended {
+            return Ok(TrustState { roots_walked: Some(facts.clock), ..state });
+        }
+        fetch(&judge, &Need::Root(newest + 1), &mut documents, downloader)?;
+    }
+}
+
 fn warn_of_root(judgement: &Judgement, progress: &dyn Progress) {
     if let Some(expires) = judgement.root_expires {
         let text = format!("the newest root expires at {expires}");
@@ -280,10 +296,13 @@ impl Network {
         opened
     }
 
-    /// The same for work that as a rule needs none: a site that cannot be opened is an error only when asked.
-    pub(crate) fn patient_downloader(&self, location: &str) -> Downloader {
-        let opened = self.machine.open_source(location, &self.http);
-        self.downloader_of(vec![opened.unwrap_or_else(|error| Arc::new(Unreachable::new(location, error)))])
+    /// As [`Self::downloader`], for work that as a rule needs none: a site that cannot be opened is an error only when asked.
+    pub(crate) fn patient_downloader(&self, location: &str, own: &[String], named: &[String]) -> Downloader {
+        let opened = self.sources(location, own, named).into_iter().map(|(place, _, source)| {
+            let unreachable = |error| -> Arc<dyn Source> { Arc::new(Unreachable::new(&place, error)) };
+            source.unwrap_or_else(unreachable)
+        });
+        self.downloader_of(opened.collect())
     }
 
     fn downloader_of(&self, sources: Vec<Arc<dyn Source>>) -> Downloader {

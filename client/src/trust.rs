@@ -29,12 +29,14 @@ use crate::format::signed::{SignedDocument, SignedError};
 use crate::format::text::Time;
 
 mod chain;
+mod forward;
 mod idle;
 mod refusal;
 pub mod state;
 
 use chain::Chain;
 pub use chain::pinned_root;
+pub use forward::forward;
 pub use refusal::Refusal;
 
 /// Seconds between two walks of a root chain that nothing else asks for.
@@ -271,6 +273,15 @@ impl<'a> Judge<'a> {
     /// The same.
     pub fn judge(&self, documents: &Documents) -> Result<Judgement, Refusal> {
         judge_by(&self.known.clone().with(self.facts, documents)?, self.facts, documents)
+    }
+
+    /// What is remembered with the roots of `documents`, whatever else they say; and the version of the newest.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of one of these roots.
+    pub fn roots(&self, documents: &Documents) -> Result<(TrustState, u64), Refusal> {
+        let chain = self.known.clone().with(self.facts, documents)?;
+        Ok((chain.in_state(self.facts), chain.newest().version))
     }
 }
 

@@ -267,8 +267,7 @@ impl Updater {
     /// # Errors
     /// The site cannot be reached or is not to be trusted.
     pub fn check(&self) -> Result<CheckOutcome, Error> {
-        let state = self.state()?;
-        let installed = self.installed(&state)?;
+        let (state, installed) = self.read_record(None, None, Self::installed)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Check)?;
         self.remember_if_free(&judgement)?;
@@ -287,8 +286,7 @@ impl Updater {
     /// # Errors
     /// The site cannot be reached or is not to be trusted.
     pub fn notes(&self, language: &str) -> Result<Vec<NotesSection>, Error> {
-        let state = self.state()?;
-        let installed = self.installed(&state)?;
+        let (state, installed) = self.read_record(None, None, Self::installed)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
         let Verdict::Offer(offer) = judgement.verdict else { return Ok(Vec::new()) };
@@ -329,8 +327,7 @@ impl Updater {
 
     /// What the channel offers this tree, and from where it is to be fetched.
     fn offer(&self, lock: &TreeLock, from: Option<&str>) -> Result<Offered, Error> {
-        let state = self.state()?;
-        let record = self.record(&state)?;
+        let (state, record) = self.read_record(Some(lock), from, Self::record)?;
         let installed = record.as_ref().map(InstalledRecord::installed);
         let downloader = self.downloader(from, &state.mirrors)?;
         let judgement = self.consult(&downloader, &state, installed, Goal::Update)?;
@@ -371,8 +368,9 @@ impl Updater {
     pub fn heal(&self, from: Option<&str>) -> Result<DeployReport, Error> {
         self.may_stage()?;
         let lock = self.begin_anyway()?;
-        let record = self.required_record()?;
-        let downloader = self.downloader(from, &self.state()?.mirrors)?;
+        let (state, record) = self.read_record(Some(&lock), from, Self::record)?;
+        let record = record.ok_or_else(|| self.no_record())?;
+        let downloader = self.downloader(from, &state.mirrors)?;
         let ended = self.deploy(&lock, &downloader).run(&healing(&record, Route::ObjectsOnly));
         if ended.is_ok() {
             lock.healed()?;
@@ -388,8 +386,9 @@ impl Updater {
     pub fn deploy_afresh(&self) -> Result<DeployReport, Error> {
         self.may_stage()?;
         let lock = self.begin_anyway()?;
-        let record = self.required_record()?;
-        let downloader = self.downloader(None, &self.state()?.mirrors)?;
+        let (state, record) = self.read_record(Some(&lock), None, Self::record)?;
+        let record = record.ok_or_else(|| self.no_record())?;
+        let downloader = self.downloader(None, &state.mirrors)?;
         let deployed = self.deploy(&lock, &downloader).run(&healing(&record, Route::Afresh))?;
         lock.healed()?;
         Ok(deployed)

@@ -146,6 +146,46 @@ fn an_app_that_asks_for_it_is_updated_and_started_again() {
 }
 
 #[test]
+fn an_app_that_asks_for_it_at_once_each_time_asks_the_site_once() {
+    let app = App::new();
+    app.release(1, "[ \"$(wc -l < \"$APP_LOG\")\" -ge 4 ] && exit 4; exit 85");
+    done(app.world.install("tree"));
+    app.release(2, "exit 0");
+    let said = App::said(&app.launch(&[]), 4);
+    assert_eq!(app.log().lines().count(), 4);
+    assert_eq!(said.matches("2.0 (build 2) is available").count(), 1, "{said}");
+}
+
+#[test]
+fn an_app_whose_record_cannot_be_verified_runs_and_is_not_updated() {
+    let app = App::installed();
+    let path = |name: &str| support::world::text(&app.world.path(name));
+    let (site, keys, next, file) = (path("site"), path("keys"), path("next"), path("2.root"));
+    app.world.publisher(&["keygen", "--out", &next, "--role", "release"]);
+    let (old, new) = (format!("release={keys}/release.pub"), format!("release={next}/release.pub"));
+    let propose = ["root", "propose", "--site", &site, "--out", &file, "--remove-key", &old, "--add-key", &new];
+    app.world.publisher(&propose);
+    app.world.publisher(&["root", "sign", &file, "--site", &site, "--keys", &keys]);
+    app.world.publisher(&["root", "publish", &file, "--site", &site]);
+    fs::copy(app.world.path("next/release.key"), app.world.path("keys/release.key")).expect("copied");
+    // A minimum that the installed build reaches, as long as it is known.
+    app.release_with(2, "exit 0", "exit 0", "minimum_build = 1");
+    done(app.world.update("tree"));
+    app.release_with(3, "exit 0", "exit 0", "minimum_build = 2");
+    fs::remove_file(app.world.path("tree/.lamplighter/state")).expect("removed");
+    fs::rename(app.world.site(), app.world.path("gone")).expect("renamed");
+    let host = Listener::saying(Answer::Yes);
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Plain, .. }));
+    assert!(host.heard("cannot look for updates"), "there is no floor to look with");
+    assert!(host.asked.lock().expect("no panic").is_empty());
+    fs::rename(app.world.path("gone"), app.world.site()).expect("renamed");
+    let host = Listener::saying(Answer::Later);
+    assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { start: Start::Probation { start: 1 }, .. }));
+    assert_eq!(host.asked.lock().expect("no panic").len(), 1);
+    assert_eq!(app.build_of("tree"), Some(2), "the roots are known again");
+}
+
+#[test]
 fn later_runs_the_old_version_and_skip_does_not_ask_again() {
     let app = App::installed();
     app.release(2, "exit 0");

@@ -5,12 +5,14 @@ mod support {
 }
 
 use std::fs;
+use std::sync::Arc;
 
 use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::trust::Idle;
-use lamplighter_client::updater::{CheckOutcome, Outcome, StageOutcome, Start, Updater};
-use support::world::{APP, World, done, noise, write};
+use lamplighter_client::updater::{CheckOutcome, Origin, Outcome, StageOutcome, Start, Updater};
+use lamplighter_publisher::serve::Server;
+use support::world::{APP, World, copy, done, noise, write};
 
 fn content(world: &World, build: u64) -> std::collections::BTreeMap<String, Vec<u8>> {
     support::world::contents(&world.path(&format!("input-{build}")))
@@ -142,6 +144,40 @@ fn a_release_that_is_not_confirmed_goes_back_without_a_site() {
     assert!(matches!(world.update("tree"), Ok(Outcome::Idle(Idle::FailedHere(2)))));
     world.release(3, &[("app", b"three")]);
     assert_eq!(done(world.update("tree")).build, 3, "a newer one is taken");
+}
+
+#[test]
+fn the_way_back_and_a_commit_find_what_was_edited_at_a_mirror() {
+    for is_named in [false, true] {
+        let (world, old) = (World::new(), noise(1, 5000));
+        let mirror = world.path("mirror");
+        fs::create_dir(&mirror).expect("made");
+        let server = Server::bind(&mirror, "127.0.0.1:0", Arc::new(|_: &str, _, _| {})).expect("bound");
+        let place = format!("http://{}", server.address().expect("an address"));
+        std::thread::spawn(|| server.run());
+        world.release(1, &[("app", &old), ("data", b"one")]);
+        let mirrors = if is_named { Vec::new() } else { vec![place.clone()] };
+        done(Updater::install(world.config("tree").0, &Origin { mirrors, ..world.origin() }));
+        world.release(2, &[("app", &noise(2, 5000)), ("data", b"two")]);
+        if is_named {
+            steer(&world, "refresh", &["--force", "--mirror", &place]);
+        }
+        copy(&world.site(), &mirror);
+        world.open("tree").stage(None).expect("staged");
+        // The staged file is lost, and the site with it.
+        let staged = world.open("tree").prepared().expect("readable").expect("staged").staged_at;
+        write(&world.path("tree/app"), b"edited");
+        for file in fs::read_dir(staged).expect("a directory").map(|entry| entry.expect("readable").path()) {
+            if fs::metadata(&file).expect("there").len() == 5000 {
+                write(&file, &noise(9, 5000));
+            }
+        }
+        take_site_away(&world);
+        world.open("tree").commit().expect("from the mirror");
+        assert_eq!(world.contents("tree"), content(&world, 2));
+        assert_eq!(world.open("tree").rollback().expect("from the mirror").build, 1);
+        assert_eq!(world.contents("tree"), content(&world, 1));
+    }
 }
 
 #[test]

@@ -35,9 +35,11 @@ impl Driver<'_> {
         let own = self.setup.config.tree.clone();
         let busy = busy(&home, &self.config(&home))?;
         let locked = busy == Busy::Changes;
+        let looks = settings.check_for_updates || settings.check_minimum;
+        let may_ask = looks && self.looked.is_none() && busy == Busy::Free;
         let build_of = |tree: &Path| -> Result<Option<u64>, Error> {
             match self.open(tree) {
-                Ok(updater) if !locked => updater.installed_build(),
+                Ok(updater) if !locked => updater.build_to_start(may_ask),
                 // Nothing is decided by it then.
                 Ok(_) | Err(Error::NoSettings { .. }) => Ok(None),
                 Err(Error::Tree(TreeError::NotATree { .. })) => Ok(None),

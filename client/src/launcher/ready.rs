@@ -47,6 +47,8 @@ impl Driver<'_> {
         let build = updater.installed_build().unwrap_or(None);
         match updater.count_start() {
             Err(error) if error.class() == Class::Locked => Ok(Some(AsApp::Locked)),
+            // What does not verify is neither counted nor gone back from.
+            Err(Error::DamagedRecord { .. }) => plain(None),
             Err(error) => Err(error),
             Ok(Start::GoBack) if is_proving_itself(&updater) => {
                 self.host.message("the new version runs already, and has not proved itself yet", None);

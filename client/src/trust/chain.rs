@@ -77,10 +77,14 @@ impl Chain {
         since.windows(2).any(|step| step[0] != step[1])
     }
 
-    /// `facts.state` with this chain and `channel` in it.
+    /// `facts.state` with this chain in it.
+    pub(super) fn in_state(&self, facts: &Facts<'_>) -> TrustState {
+        TrustState { roots: self.bytes.clone(), ..facts.state.clone() }
+    }
+
+    /// The same with `channel` in it.
     pub(super) fn state_with(&self, facts: &Facts<'_>, channel: ChannelState, walked: Option<Time>) -> TrustState {
-        let mut state = facts.state.clone();
-        state.roots.clone_from(&self.bytes);
+        let mut state = self.in_state(facts);
         // The first accepted head names the newest root: the week begins there.
         state.roots_walked = walked.or(state.roots_walked).or(Some(facts.clock));
         state.channels.insert(facts.channel.to_owned(), channel);

@@ -411,3 +411,78 @@ fn the_channel_key_cannot_lock_anybody_out() {
     world.release.minimum_build = 9;
     assert!(matches!(world.verdict(), Verdict::Offer(_)));
 }
+
+/// What a run remembers that comes to the site after `steps` of its history: a head of the highest numbers, new keys for heads and
+/// releases, and a root that replaces none.
+fn remembered_after(steps: usize) -> TrustState {
+    let mut world = World::new();
+    let heads = [(5, 10), (crate::format::text::NUMBER_MAX, 1_000_000), (1, 12), (2, 13)];
+    (world.head.sequence, world.release.build) = heads[steps];
+    world.head.issued = Time::from_seconds(NOW + steps as i64);
+    world.head.mirrors = vec![format!("https://{steps}.example")];
+    if steps >= 2 {
+        let replaced = |root: &mut Root| {
+            root.release.keys[0] = TestKey::new(20).public();
+            root.channel[0].key = TestKey::new(30).public();
+        };
+        world.rotate(2, replaced, &[1]);
+        if steps == 3 {
+            world.rotate(3, replaced, &[1]);
+        }
+        (world.release_key, world.channel_key, world.head.root_version) = (20, 30, steps as u64);
+    }
+    let state = world.run().0.expect("accepted").state.expect("a final verdict");
+    assert_eq!((state.roots.len(), state.channels["stable"].sequence), (steps.max(1) - 1, heads[steps].0));
+    state
+}
+
+#[test]
+fn of_two_runs_the_later_is_remembered_whichever_writes_last() {
+    let world = World::new();
+    for known in 0..4 {
+        for judged in 0..4 {
+            let joined = forward(&world.facts(), &remembered_after(known), remembered_after(judged));
+            assert_eq!(joined, remembered_after(known.max(judged)), "{known} is there when {judged} is written");
+        }
+    }
+}
+
+#[test]
+fn what_each_of_two_runs_saw_stays_where_no_key_was_replaced() {
+    let world = World::new();
+    let (mut second, third) = (remembered_after(2), remembered_after(3));
+    let second_of =
+        |state: &mut TrustState, change: fn(&mut ChannelState)| change(state.channels.get_mut("stable").expect("one"));
+    second_of(&mut second, |channel| (channel.sequence, channel.highest_build) = (9, 20));
+    second.channels.insert("beta".into(), third.channels["stable"].clone());
+    second.rollout_secret = [2; 16];
+    for (known, judged) in [(&second, &third), (&third, &second)] {
+        let joined = forward(&world.facts(), known, judged.clone());
+        let expected = ChannelState {
+            sequence: 9,
+            body: second.channels["stable"].body,
+            highest_build: 20,
+            ..third.channels["stable"].clone()
+        };
+        assert_eq!(joined.channels["stable"], expected);
+        assert!(joined.channels.contains_key("beta"));
+        assert_eq!((&joined.roots, &joined.mirrors), (&third.roots, &second.mirrors));
+        assert_eq!(joined.rollout_secret, known.rollout_secret, "the place in a rollout stays");
+    }
+    // Of two heads with one number the first that was believed stays: the other is refused from then on.
+    let mut other = third.clone();
+    second_of(&mut other, |channel| channel.body = Blake3::of(b"other"));
+    assert_eq!(forward(&world.facts(), &third, other).channels, third.channels);
+}
+
+#[test]
+fn roots_that_do_not_follow_the_pinned_one_are_not_kept_for_their_number() {
+    let world = World::new();
+    let judged = remembered_after(2);
+    let mut known = remembered_after(0);
+    known.roots = vec![b"no root".to_vec(), b"nor this".to_vec(), b"nor this".to_vec()];
+    known.channels.get_mut("stable").expect("one").root_version = 4;
+    let joined = forward(&world.facts(), &known, judged.clone());
+    assert_eq!(joined.roots, judged.roots);
+    assert_eq!(joined.channels["stable"].root_version, 2, "or no root would ever be known to replace its keys");
+}

@@ -124,7 +124,7 @@ impl Updater {
             self.write_launch_state(lock, &state)?;
         }
         let base = record.as_ref().map(|record| &record.base);
-        let downloader = self.patient_downloader();
+        let downloader = self.patient_downloader(&trusted.mirrors);
         self.deploy(lock, &downloader).run(&Order {
             release: &release,
             base,

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::*;
+use crate::consult::fresh_state;
 use crate::format::head::Head;
 use crate::format::manifest::Kind;
 use crate::why::{self, Ended, Known, Why};
@@ -24,8 +25,7 @@ impl Updater {
     /// # Errors
     /// The site cannot be reached or is not to be trusted.
     pub fn look(&self) -> Result<Look, Error> {
-        let state = self.state()?;
-        let installed = self.installed(&state)?;
+        let (state, installed) = self.read_record(None, None, Self::installed)?;
         let downloader = self.downloader(None, &state.mirrors)?;
         let judgement = match self.consult(&downloader, &state, installed, Goal::Update) {
             Ok(judgement) => judgement,
@@ -95,12 +95,16 @@ impl Updater {
     /// # Errors
     /// No record here; whatever stops it. The other tree is as before, or the release is there whole.
     pub fn copy_to(&self, config: Config) -> Result<DeployReport, Error> {
-        let record = self.required_record()?;
+        let known = self.state()?;
+        let record = self.record(&known)?.ok_or_else(|| self.no_record())?;
         let created = CreatedDir::ensure(&config.tree)?;
         let other = Self::for_origin(config, &self.origin())?;
         other.may_stage()?;
         let lock = other.begin_anyway()?;
         other.write_origin(&lock, &self.origin())?;
+        // Later roots stand behind the record, perhaps. The place in rollouts is each install's own.
+        let rollout_secret = fresh_state(other.config.machine.as_ref()).rollout_secret;
+        other.remember(&lock, Some(TrustState { rollout_secret, ..known.clone() }))?;
         created.keep();
         let installed = other.record(&other.state()?)?;
         let base = installed.as_ref().map(|installed| &installed.base);
@@ -122,7 +126,7 @@ impl Updater {
                 let _ = staged.finish(&row.digest);
             }
         }
-        let downloader = other.patient_downloader();
+        let downloader = other.patient_downloader(&known.mirrors);
         let deploy = other.deploy(&lock, &downloader);
         let staged = deploy.stage(&order)?;
         deploy.commit(staged, &order)

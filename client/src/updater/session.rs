@@ -1,7 +1,7 @@
 //! Reading and writing what an [`Updater`] remembers, and consulting the site.
 
 use super::*;
-use crate::consult::{Network, consult, fresh_state};
+use crate::consult::{Network, consult, fresh_state, later_roots};
 use crate::download::Timing;
 use crate::format::handover::Handover;
 use crate::trust::Judgement;
@@ -63,11 +63,15 @@ impl Updater {
         }))
     }
 
-    /// Remembers what was believed, if anything new was.
+    /// Remembers what was believed, if anything new was. What a run beside this one has remembered meanwhile is not lost.
     pub(super) fn remember(&self, lock: &TreeLock, state: Option<TrustState>) -> Result<(), Error> {
         let Some(state) = state else { return Ok(()) };
-        let bytes = state::to_bytes(&state);
-        if self.tree.read_state(STATE)?.as_deref() != Some(&bytes[..]) {
+        let before = self.tree.read_state(STATE)?;
+        let bytes = match before.as_deref().map(state::parse) {
+            Some(Ok(known)) => state::to_bytes(&trust::forward(&self.facts(&known, None, Goal::Check), &known, state)),
+            Some(Err(_)) | None => state::to_bytes(&state),
+        };
+        if before.as_deref() != Some(&bytes[..]) {
             lock.replace_state(STATE, &bytes)?;
         }
         Ok(())
@@ -151,7 +155,55 @@ impl Updater {
         if self.tree.is_in_transaction()? {
             self.begin()?;
         }
-        self.record_on_disk(state)
+        match self.record_on_disk(state) {
+            // Whoever replaced it since `state` was read may have seen later roots first.
+            Err(Error::DamagedRecord { .. }) => self.record_on_disk(&self.state()?),
+            read => read,
+        }
+    }
+
+    /// What `read` finds in the record, and what was remembered for that. Where no root that is known stands behind the record,
+    /// as after what was remembered got lost, the site is asked for later ones; they are remembered if one of them does.
+    ///
+    /// All of them follow from the pinned root, so no site can make a record good that nobody signed: it is damaged as before.
+    pub(super) fn read_record<T>(
+        &self,
+        lock: Option<&TreeLock>,
+        from: Option<&str>,
+        read: impl Fn(&Self, &TrustState) -> Result<T, Error>,
+    ) -> Result<(TrustState, T), Error> {
+        let state = self.state()?;
+        let damaged = match read(self, &state) {
+            Err(damaged @ Error::DamagedRecord { .. }) => damaged,
+            found => return found.map(|found| (state, found)),
+        };
+        let downloader = self.downloader(from, &state.mirrors);
+        let walked = downloader.and_then(|sources| later_roots(&self.facts(&state, None, Goal::Check), &sources));
+        let Ok(state) = walked else { return Err(damaged) };
+        let found = read(self, &state)?;
+        // In a read-only tree, and beside an update, they are asked for again.
+        let own = if lock.is_none() { self.tree.lock(Duration::ZERO).ok() } else { None };
+        if let Some(lock) = lock.or(own.as_ref()) {
+            self.remember(lock, Some(state.clone()))?;
+        }
+        Ok((state, found))
+    }
+
+    /// Build of the release recorded as installed, for who starts the app whatever is recorded: none if a record does not verify,
+    /// with the site's help if it `may_ask`. As long as that is so nothing is installed over it, so no floor is lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn build_to_start(&self, may_ask: bool) -> Result<Option<u64>, Error> {
+        let found = if may_ask {
+            self.read_record(None, None, Self::installed_release).map(|(_, release)| release)
+        } else {
+            self.installed_release(&self.state()?)
+        };
+        match found {
+            Err(Error::DamagedRecord { .. }) => Ok(None),
+            found => Ok(found?.map(|release| release.build)),
+        }
     }
 
     fn record_on_disk(&self, state: &TrustState) -> Result<Option<(VerifiedRelease, Vec<u8>)>, Error> {
@@ -190,8 +242,11 @@ impl Updater {
     }
 
     pub(super) fn required_record(&self) -> Result<InstalledRecord, Error> {
-        let record = self.record(&self.state()?)?;
-        record.ok_or_else(|| Error::NoRecord { path: self.config.tree.clone() })
+        self.record(&self.state()?)?.ok_or_else(|| self.no_record())
+    }
+
+    pub(super) fn no_record(&self) -> Error {
+        Error::NoRecord { path: self.config.tree.clone() }
     }
 
     /// Where the tree lies, without links.
@@ -235,8 +290,8 @@ impl Updater {
     }
 
     /// A downloader for work that as a rule needs none: a site that cannot be opened is an error only when asked.
-    pub(super) fn patient_downloader(&self) -> Downloader {
-        self.network().patient_downloader(&self.settings.site)
+    pub(super) fn patient_downloader(&self, mirrors: &[String]) -> Downloader {
+        self.network().patient_downloader(&self.settings.site, &self.settings.mirrors, mirrors)
     }
 
     /// The clock downloads go by, and what asks to stop.

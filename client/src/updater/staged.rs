@@ -37,6 +37,8 @@ pub(super) struct Waiting {
     /// What the tree is until then.
     pub(super) record: Option<InstalledRecord>,
     pub(super) prepared: Prepared,
+    /// Mirrors that are remembered.
+    pub(super) mirrors: Vec<String>,
 }
 
 impl Updater {
@@ -91,7 +93,7 @@ impl Updater {
 
     fn commit_waiting(&self, lock: &TreeLock) -> Result<DeployReport, Error> {
         let waiting = self.waiting()?.ok_or_else(|| Error::NothingStaged { path: self.config.tree.clone() })?;
-        let downloader = self.patient_downloader();
+        let downloader = self.patient_downloader(&waiting.mirrors);
         let base = waiting.record.as_ref().map(|record| &record.base);
         let order = Order { manifest: Some(&waiting.manifest), ..update_order(&waiting.release, base) };
         let deploy = self.deploy(lock, &downloader);
@@ -153,7 +155,8 @@ impl Updater {
             staged_at: staged.path,
             release: release.release.clone(),
         };
-        Ok(Some(Waiting { release, manifest: staged.record.manifest, key: staged.key, record, prepared }))
+        let (manifest, key, mirrors) = (staged.record.manifest, staged.key, state.mirrors);
+        Ok(Some(Waiting { release, manifest, key, record, prepared, mirrors }))
     }
 }
 

@@ -20,13 +20,22 @@ use crate::output::Output;
 /// How often a running app is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
+/// How soon after a look the site is asked again because the app wants to be started again: one that ends at once would ask
+/// without end.
+const LOOK_PAUSE: Duration = Duration::from_secs(60);
+
 pub(super) fn run(args: Launch, output: &Output) -> Result<Exit, Error> {
     let config = config(args.tree.clone(), &args.network, output);
     let asks = !args.yes && !output.is_json() && std::io::stdin().is_terminal();
     let host: Arc<dyn Host> = Arc::new(TerminalHost { asks, yes: args.yes, output: output.clone() });
     let setup = setup(&args, config);
+    let mut looked: Option<Instant> = None;
     loop {
-        let app = match as_app(&setup, &host)? {
+        let looks = looks_again(looked.map(|at| at.elapsed())) || is_staged(&setup);
+        if looks {
+            looked = Some(Instant::now());
+        }
+        let app = match as_app(&if looks { setup.clone() } else { without_look(&setup) }, &host)? {
             AsApp::Ready { start: counted, build } => {
                 output.finish();
                 let updater = Updater::open(setup.config.clone())?;
@@ -62,6 +71,22 @@ fn setup(args: &Launch, config: Config) -> Setup {
     let update = !args.no_update;
     let settings = Settings { check_minimum: update, run_in_local: false, check_for_updates: update, resources };
     Setup { arguments: args.arguments.clone(), language: own_language(), ..Setup::new(config, settings) }
+}
+
+/// Whether the site is asked at a start, so long after it was asked last.
+fn looks_again(since: Option<Duration>) -> bool {
+    since.is_none_or(|since| since >= LOOK_PAUSE)
+}
+
+/// What waits is committed at the next start, however soon that comes.
+fn is_staged(setup: &Setup) -> bool {
+    let prepared = Updater::open(setup.config.clone()).and_then(|updater| updater.prepared());
+    prepared.is_ok_and(|prepared| prepared.is_some())
+}
+
+fn without_look(setup: &Setup) -> Setup {
+    let settings = Settings { check_minimum: false, check_for_updates: false, ..setup.settings };
+    Setup { settings, ..setup.clone() }
 }
 
 fn nothing_to_start(setup: &Setup) -> Error {
@@ -145,5 +170,16 @@ impl Host for TerminalHost {
             "s" | "skip" => Answer::Skip,
             _ => Answer::Later,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_site_is_asked_once_a_minute() {
+        let after = |seconds| looks_again(Some(Duration::from_secs(seconds)));
+        assert_eq!((looks_again(None), after(0), after(59), after(60)), (true, false, false, true));
     }
 }
