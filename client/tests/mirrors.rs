@@ -235,6 +235,54 @@ fn documents_that_trickle_are_given_up_in_time() {
     assert_eq!((slow.requests(), good.requests()), (2, 1));
 }
 
+#[test]
+fn a_file_somebody_waits_for_gets_the_time_of_a_document() {
+    let bytes = noise(2_000, 32);
+    let (length, digest) = signed(&bytes);
+    let wait = Fault::StatusWith(503, vec![("Retry-After", "3600".into())]);
+    let faults = [(wait, 1, "status"), (Fault::Status(500), 3, "status"), (Fault::Flip(5), 2, "wrong-content")];
+    for (fault, requests, code) in faults {
+        let (bad, good) = (Hostile::files(&[(NAME, &bytes)]), Hostile::files(&[(NAME, &bytes)]));
+        bad.always(NAME, fault.clone());
+        let setting = Setting::new(&[&bad]);
+        let error = setting.downloader.exact_in_time(NAME, length, &digest).unwrap_err();
+        assert_eq!((error.code(), bad.requests()), (code, requests), "{error}");
+        assert!(setting.waited_s() < 60, "{fault:?}");
+        for part in [NAME, &bad.url()] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        let setting = Setting::new(&[&bad, &good]);
+        assert_eq!(setting.downloader.exact_in_time(NAME, length, &digest).unwrap(), bytes, "{fault:?}");
+        assert_eq!((good.requests(), setting.waited_s()), (1, 0), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_file_somebody_waits_for_is_what_was_signed() {
+    let bytes = noise(2_000, 33);
+    let (length, digest) = signed(&bytes);
+    for (fault, requests) in [
+        (Fault::Honest, 1),
+        (Fault::Longer(10), 1),
+        (Fault::Endless, 2),
+        (Fault::Flip(5), 2),
+        (Fault::CutAfter(700), 2),
+        (Fault::CloseAfter(700), 2),
+        (Fault::WebPage, 2),
+    ] {
+        let server = Hostile::files(&[(NAME, &bytes)]);
+        server.script(NAME, [fault.clone()]);
+        let setting = Setting::new(&[&server]);
+        assert_eq!(setting.downloader.exact_in_time(NAME, length, &digest).unwrap(), bytes, "{fault:?}");
+        assert_eq!((server.requests(), setting.advanced_bytes()), (requests, length), "{fault:?}");
+        if matches!(fault, Fault::Flip(_)) {
+            let asked: Vec<String> = server.log().iter().map(|seen| seen.headers["cache-control"].clone()).collect();
+            assert_eq!(asked, ["no-transform", "no-cache, no-transform"]);
+            assert_eq!(setting.notices(), ["wrong-content"]);
+        }
+    }
+}
+
 /// Fetches all `files` in four threads; one result a thread.
 fn in_parallel(downloader: &Downloader, files: &[(String, Vec<u8>)]) -> Vec<Result<(), &'static str>> {
     let one = |(name, bytes): &(String, Vec<u8>)| {
