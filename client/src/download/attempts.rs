@@ -104,7 +104,10 @@ impl Attempts {
         match &error {
             SourceError::Transient { trouble, retry_after, .. } => {
                 own.tries += 1;
-                own.whole_only |= matches!(trouble, Trouble::Range { .. });
+                let range = matches!(trouble, Trouble::Range { .. });
+                // Who does so without being asked for one will not stop.
+                own.out |= range && own.whole_only;
+                own.whole_only |= range;
                 own.out |= error.is_mirror_fault() || retry_after.is_some_and(|wait| wait > self.retry_after_max);
             }
             _ => own.out = true,
@@ -263,5 +266,7 @@ mod tests {
         let (mut a, s) = attempts(1);
         a.failed(0, trouble(Trouble::Range { expected: 5, actual: "206".into() }));
         assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: true }));
+        a.failed(0, trouble(Trouble::Range { expected: 0, actual: "206".into() }));
+        assert_eq!(next(&a, &s), None);
     }
 }
