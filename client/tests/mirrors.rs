@@ -101,6 +101,33 @@ fn content_that_stays_wrong_is_an_error_that_names_everything() {
     assert!(!error.is_transient());
 }
 
+/// What becomes of each block of `bytes`, by its own digest, with one stream that skips to it.
+fn blocks_by_skipping(setting: &Setting, bytes: &[u8]) -> Vec<&'static str> {
+    let mut stream = setting.downloader.stream(NAME, 0);
+    let block = |(n, block): (usize, &[u8])| {
+        stream.skip_to((n * BLOCK) as u64);
+        stream.next(block.len() as u64, &Blake3::of(block)).map_or_else(|error| error.code(), |_| "right")
+    };
+    bytes.chunks(BLOCK).enumerate().map(block).collect()
+}
+
+#[test]
+fn a_block_that_stays_wrong_says_nothing_of_the_next_until_there_are_three() {
+    let bytes = noise(BLOCK * 6, 31);
+    let served = |wrong: &[usize]| {
+        let mut other = bytes.clone();
+        wrong.iter().for_each(|n| other[n * BLOCK + 7] ^= 1);
+        let server = Hostile::files(&[(NAME, &other)]);
+        (blocks_by_skipping(&Setting::new(&[&server]), &bytes), server.requests())
+    };
+    let (right, wrong) = ("right", "wrong-content");
+    // The first block came with the request that brought what is wrong.
+    assert_eq!(served(&[1]), (vec![right, wrong, right, right, right, right], 3));
+    assert_eq!(served(&[0, 2]), (vec![wrong, right, wrong, right, right, right], 5));
+    // After the third nothing is asked for any more.
+    assert_eq!(served(&[0, 1, 2]), (vec![wrong; 6], 6));
+}
+
 #[test]
 fn a_lying_mirror_costs_one_attempt_and_comes_last_from_then_on() {
     let files: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("objects/ab/{n}"), noise(5_000, n))).collect();

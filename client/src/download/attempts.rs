@@ -125,9 +125,14 @@ impl Attempts {
         self.mirrors[mirror].out = true;
     }
 
+    /// Notes that another block begins.
+    pub(super) fn forget_lies(&mut self) {
+        self.mirrors.iter_mut().for_each(|own| own.lies = 0);
+    }
+
     /// Notes that a block proved right: the next one begins without lies, and `mirror` without failures.
     pub(super) fn accepted(&mut self, mirror: Option<usize>) {
-        self.mirrors.iter_mut().for_each(|own| own.lies = 0);
+        self.forget_lies();
         if let Some(mirror) = mirror {
             (self.mirrors[mirror].tries, self.mirrors[mirror].fresh_bytes) = (0, 0);
         }
