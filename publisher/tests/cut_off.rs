@@ -213,3 +213,29 @@ fn a_full_disk_is_called_so_wherever_it_is_met() {
     }
     assert!(told.iter().any(|text| text.starts_with("write staging/")), "a staged file is named: {told:#?}");
 }
+
+/// Bytes of packs that are partly fetched for the tree.
+fn partly_fetched(world: &World) -> u64 {
+    let files = walkdir::WalkDir::new(world.path("tree/.lamplighter")).into_iter().filter_map(Result::ok);
+    let packs = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("pack-"));
+    packs.map(|entry| entry.metadata().expect("there").len()).sum()
+}
+
+#[test]
+fn what_is_fetched_already_needs_no_room_again() {
+    let world = a_file_that_grows();
+    let with_room =
+        |free_bytes| update_on(Lacks { free_bytes: Some(free_bytes), ..NOTHING }, &world, Control::counting());
+    fresh_tree(&world);
+    let Err(Error::NoSpace { needed_bytes, .. }) = with_room(0) else { panic!("there is no room") };
+    // A run that ends once it has fetched all of it.
+    let ended = (0..).find(|call| {
+        fresh_tree(&world);
+        let ended = update(&world, Control::at(*call, Fault::Die));
+        assert!(ended.is_err(), "nothing was left behind");
+        partly_fetched(&world) > MORE_BYTES as u64
+    });
+    assert!(ended.is_some());
+    let left = needed_bytes - partly_fetched(&world) / 2;
+    assert!(matches!(with_room(left), Ok(Outcome::Done(_))), "{left} of {needed_bytes}");
+}

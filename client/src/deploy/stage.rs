@@ -86,6 +86,8 @@ impl<'a> Stage<'a> {
         let units = self.units();
         let spans: Vec<_> = target.pack.iter().flat_map(|pack| units.iter().map(|unit| pack.span(*unit))).collect();
         let pack_bytes: u64 = spans.iter().map(|span| span.end - span.start).sum();
+        let end = target.pack.as_ref().map_or(0, OpenPack::kept_end);
+        let kept_bytes: u64 = spans.iter().map(|span| span.end.min(end).saturating_sub(span.start)).sum();
         let runs =
             spans.windows(2).filter(|pair| pair[0].end != pair[1].start).count() + usize::from(!spans.is_empty());
         let rows: Vec<usize> =
@@ -102,7 +104,7 @@ impl<'a> Stage<'a> {
             requests,
             fetch_bytes: pack_bytes + object_bytes,
             write_bytes,
-            disk_bytes: Costs::disk_bytes_for(write_bytes + copied_bytes, pack_bytes + object_bytes),
+            disk_bytes: Costs::disk_bytes_for(write_bytes + copied_bytes, pack_bytes - kept_bytes + object_bytes),
         }
     }
 
