@@ -186,7 +186,7 @@ fn fetch(judge: &Judge<'_>, need: &Need, documents: &mut Documents, downloader: 
         }
         Need::Release { build, file } => {
             let name = layout::release(*build, &judge.facts().pin.platform);
-            documents.release = Some(downloader.exact(&name, file.length, &file.blake3)?);
+            documents.release = Some(downloader.exact_in_time(&name, file.length, &file.blake3)?);
         }
     }
     Ok(())
@@ -233,7 +233,7 @@ pub(crate) fn notes(
     if chosen.file.length > NOTES_BYTES_MAX {
         return Err(broken(NotesError::TooLong { found: chosen.file.length }));
     }
-    let file = downloader.exact(&name, chosen.file.length, &chosen.file.blake3)?;
+    let file = downloader.exact_in_time(&name, chosen.file.length, &chosen.file.blake3)?;
     notes::news(&file, installed.unwrap_or(release.build - 1), release.build).map_err(broken)
 }
 

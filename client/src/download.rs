@@ -144,6 +144,14 @@ impl Downloader {
         fetch.block(length, blake3)
     }
 
+    /// The same for who cannot wait long: a mirror gets the time and the tries of a document, and a broken transfer starts over.
+    ///
+    /// # Errors
+    /// As [`Self::exact`].
+    pub fn exact_in_time(&self, name: &str, length: u64, blake3: &Blake3) -> Result<Vec<u8>, DownloadError> {
+        document::fetch_exact(&self.shared, name, length, blake3)
+    }
+
     /// Fetches the whole file `name` of known length and digest through the partial file `part`.
     ///
     /// What `part` already holds is not fetched again; if it proves wrong in the end, everything is fetched once more

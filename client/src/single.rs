@@ -9,7 +9,8 @@
 //!   right there leaves it in that directory, as `old-….exe`.)
 //! * Nothing else in the executable's directory is touched, whatever the release calls its file.
 //! * After a success nothing stays behind, but on Windows the old file, which [`SelfUpdate::cleanup`] removes at the next
-//!   start. After a lost connection what was fetched stays, and the next call goes on with it.
+//!   start. After a lost connection what was fetched stays, and the next call goes on with it, or removes it if the build is
+//!   no longer on offer.
 //! * Permissions are kept; owner, setuid bits and extended attributes are those of a new file.
 //!
 //! # What is lost without a state file
@@ -210,7 +211,9 @@ impl SelfUpdate {
         let release = match judgement.verdict {
             Verdict::Offer(release) => *release,
             Verdict::Idle(idle) => {
-                workshop::remove_unused(&self.executable);
+                if !idle.leaves_offer() {
+                    workshop::remove_unused(&self.executable);
+                }
                 return Ok(SelfOutcome::Idle(idle));
             }
             Verdict::Need(_) | Verdict::Available(_) => return Err(undecided()),

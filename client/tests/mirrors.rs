@@ -101,6 +101,33 @@ fn content_that_stays_wrong_is_an_error_that_names_everything() {
     assert!(!error.is_transient());
 }
 
+/// What becomes of each block of `bytes`, by its own digest, with one stream that skips to it.
+fn blocks_by_skipping(setting: &Setting, bytes: &[u8]) -> Vec<&'static str> {
+    let mut stream = setting.downloader.stream(NAME, 0);
+    let block = |(n, block): (usize, &[u8])| {
+        stream.skip_to((n * BLOCK) as u64);
+        stream.next(block.len() as u64, &Blake3::of(block)).map_or_else(|error| error.code(), |_| "right")
+    };
+    bytes.chunks(BLOCK).enumerate().map(block).collect()
+}
+
+#[test]
+fn a_block_that_stays_wrong_says_nothing_of_the_next_until_there_are_three() {
+    let bytes = noise(BLOCK * 6, 31);
+    let served = |wrong: &[usize]| {
+        let mut other = bytes.clone();
+        wrong.iter().for_each(|n| other[n * BLOCK + 7] ^= 1);
+        let server = Hostile::files(&[(NAME, &other)]);
+        (blocks_by_skipping(&Setting::new(&[&server]), &bytes), server.requests())
+    };
+    let (right, wrong) = ("right", "wrong-content");
+    // The first block came with the request that brought what is wrong.
+    assert_eq!(served(&[1]), (vec![right, wrong, right, right, right, right], 3));
+    assert_eq!(served(&[0, 2]), (vec![wrong, right, wrong, right, right, right], 5));
+    // After the third nothing is asked for any more.
+    assert_eq!(served(&[0, 1, 2]), (vec![wrong; 6], 6));
+}
+
 #[test]
 fn a_lying_mirror_costs_one_attempt_and_comes_last_from_then_on() {
     let files: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("objects/ab/{n}"), noise(5_000, n))).collect();
@@ -233,6 +260,54 @@ fn documents_that_trickle_are_given_up_in_time() {
         assert_eq!(result.map_err(|e| e.code()), if arrives { Ok(head.clone()) } else { Err("slow") });
     }
     assert_eq!((slow.requests(), good.requests()), (2, 1));
+}
+
+#[test]
+fn a_file_somebody_waits_for_gets_the_time_of_a_document() {
+    let bytes = noise(2_000, 32);
+    let (length, digest) = signed(&bytes);
+    let wait = Fault::StatusWith(503, vec![("Retry-After", "3600".into())]);
+    let faults = [(wait, 1, "status"), (Fault::Status(500), 3, "status"), (Fault::Flip(5), 2, "wrong-content")];
+    for (fault, requests, code) in faults {
+        let (bad, good) = (Hostile::files(&[(NAME, &bytes)]), Hostile::files(&[(NAME, &bytes)]));
+        bad.always(NAME, fault.clone());
+        let setting = Setting::new(&[&bad]);
+        let error = setting.downloader.exact_in_time(NAME, length, &digest).unwrap_err();
+        assert_eq!((error.code(), bad.requests()), (code, requests), "{error}");
+        assert!(setting.waited_s() < 60, "{fault:?}");
+        for part in [NAME, &bad.url()] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        let setting = Setting::new(&[&bad, &good]);
+        assert_eq!(setting.downloader.exact_in_time(NAME, length, &digest).unwrap(), bytes, "{fault:?}");
+        assert_eq!((good.requests(), setting.waited_s()), (1, 0), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_file_somebody_waits_for_is_what_was_signed() {
+    let bytes = noise(2_000, 33);
+    let (length, digest) = signed(&bytes);
+    for (fault, requests) in [
+        (Fault::Honest, 1),
+        (Fault::Longer(10), 1),
+        (Fault::Endless, 2),
+        (Fault::Flip(5), 2),
+        (Fault::CutAfter(700), 2),
+        (Fault::CloseAfter(700), 2),
+        (Fault::WebPage, 2),
+    ] {
+        let server = Hostile::files(&[(NAME, &bytes)]);
+        server.script(NAME, [fault.clone()]);
+        let setting = Setting::new(&[&server]);
+        assert_eq!(setting.downloader.exact_in_time(NAME, length, &digest).unwrap(), bytes, "{fault:?}");
+        assert_eq!((server.requests(), setting.advanced_bytes()), (requests, length), "{fault:?}");
+        if matches!(fault, Fault::Flip(_)) {
+            let asked: Vec<String> = server.log().iter().map(|seen| seen.headers["cache-control"].clone()).collect();
+            assert_eq!(asked, ["no-transform", "no-cache, no-transform"]);
+            assert_eq!(setting.notices(), ["wrong-content"]);
+        }
+    }
 }
 
 /// Fetches all `files` in four threads; one result a thread.

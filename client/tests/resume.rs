@@ -227,6 +227,11 @@ fn a_range_answered_with_another_is_fetched_whole_once() {
 fn a_part_nobody_asked_for_is_not_taken() {
     let bytes = noise(40_000, 13);
     arrives(&bytes, [Fault::ContentRange("bytes 0-39999/40000")]);
+
+    let server = Hostile::files(&[(NAME, &bytes)]);
+    server.always(NAME, Fault::ContentRange("bytes 0-39999/40000"));
+    assert_eq!(error_code(&server, &bytes), "range");
+    assert_eq!(server.requests(), 2, "whole once more, and no pause would help");
 }
 
 #[test]

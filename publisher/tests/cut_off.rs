@@ -10,14 +10,15 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
+use lamplighter_client::deploy::RouteTaken;
 use lamplighter_client::error::{Class, Error};
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{AsApp, Host, Setup, as_app};
 use lamplighter_client::machine::Machine;
 use lamplighter_client::tree::{Tree, TreeError};
 use lamplighter_client::updater::{Config, Outcome, Updater};
-use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING};
-use world::{World, copy, done};
+use tree_fs::{Control, Fault, FaultyFs, Lacks, NOTHING, Refusal};
+use world::{World, copy, done, noise};
 
 /// A machine that ends in the middle.
 struct Mortal {
@@ -215,4 +216,60 @@ fn a_tree_that_was_given_up_is_started_only_when_it_is_whole_again() {
         given_up += 1;
     }
     assert!(given_up > 5, "{given_up}");
+}
+
+/// Bytes of [`a_file_that_grows`] that build 2 adds, and that the pack to it has.
+const MORE_BYTES: usize = 400_000;
+
+/// A tree of build 1 as `template`, and a site with a pack from it to build 2.
+fn a_file_that_grows() -> World {
+    let world = World::new();
+    let (first, more) = (noise(1, MORE_BYTES), noise(2, MORE_BYTES));
+    world.release(1, &[("big", &first)]);
+    done(world.install("template"));
+    world.release(2, &[("big", &[first, more].concat())]);
+    world
+}
+
+#[test]
+fn a_full_disk_is_called_so_wherever_it_is_met() {
+    let world = a_file_that_grows();
+    let control = Control::counting();
+    fresh_tree(&world);
+    assert_eq!(done(update(&world, control.clone())).route, RouteTaken::Pack);
+    let mut told = Vec::new();
+    for call in 0..control.calls() {
+        fresh_tree(&world);
+        if let Err(error) = update(&world, Control::at(call, Fault::Fail(Refusal::Space))) {
+            assert_eq!(error.class(), Class::Disk, "call {call}: {error}");
+            told.push(error.to_string());
+        }
+    }
+    assert!(told.iter().any(|text| text.starts_with("write staging/")), "a staged file is named: {told:#?}");
+}
+
+/// Bytes of packs that are partly fetched for the tree.
+fn partly_fetched(world: &World) -> u64 {
+    let files = walkdir::WalkDir::new(world.path("tree/.lamplighter")).into_iter().filter_map(Result::ok);
+    let packs = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("pack-"));
+    packs.map(|entry| entry.metadata().expect("there").len()).sum()
+}
+
+#[test]
+fn what_is_fetched_already_needs_no_room_again() {
+    let world = a_file_that_grows();
+    let with_room =
+        |free_bytes| update_on(Lacks { free_bytes: Some(free_bytes), ..NOTHING }, &world, Control::counting());
+    fresh_tree(&world);
+    let Err(Error::NoSpace { needed_bytes, .. }) = with_room(0) else { panic!("there is no room") };
+    // A run that ends once it has fetched all of it.
+    let ended = (0..).find(|call| {
+        fresh_tree(&world);
+        let ended = update(&world, Control::at(*call, Fault::Die));
+        assert!(ended.is_err(), "nothing was left behind");
+        partly_fetched(&world) > MORE_BYTES as u64
+    });
+    assert!(ended.is_some());
+    let left = needed_bytes - partly_fetched(&world) / 2;
+    assert!(matches!(with_room(left), Ok(Outcome::Done(_))), "{left} of {needed_bytes}");
 }

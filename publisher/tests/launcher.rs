@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
 mod support {
     pub mod app;
     pub(crate) mod fresh;
@@ -12,13 +14,15 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hostile::{Fault, Hostile};
+use lamplighter_client::download::{JumpingTiming, Timing};
 use lamplighter_client::launch::{Resources, Settings};
 use lamplighter_client::launcher::{Answer, AsApp, Host, Question, Setup, as_app, as_updater};
 use lamplighter_client::trust::Idle;
 use lamplighter_client::updater::{CheckOutcome, Start};
 use support::app::App;
 use support::fresh;
-use support::world::{done, write};
+use support::world::{PLATFORM, done, set_site, write};
 
 /// A host that notes what it is told and gives one answer.
 #[derive(Default)]
@@ -210,6 +214,25 @@ fn a_site_that_cannot_be_reached_keeps_nobody_from_running() {
     let host = Listener::saying(Answer::Yes);
     assert!(matches!(run(&setup(&app, PLAIN), &host), AsApp::Ready { .. }));
     assert!(host.heard("cannot look for updates"));
+}
+
+#[test]
+fn a_site_that_asks_for_patience_keeps_nobody_waiting() {
+    let app = App::installed();
+    app.release(2, "exit 0");
+    let server = Hostile::dir(&app.world.site());
+    set_site(&app.world.path("tree"), &server.url());
+    let release = format!("releases/2/{PLATFORM}/release");
+    let wait = Fault::StatusWith(503, vec![("Retry-After", "3600".into())]);
+    let mut setup = setup(&app, PLAIN);
+    let clock = Arc::new(JumpingTiming::default());
+    setup.config.retry.timing = clock.clone();
+    let host = Listener::saying(Answer::Yes);
+    server.always(&release, wait);
+    assert!(matches!(run(&setup, &host), AsApp::Ready { .. }));
+    assert!(host.heard("cannot look for updates") && host.asked.lock().expect("no panic").is_empty());
+    assert_eq!(server.ranges(&release).len(), 1);
+    assert!(clock.now() <= setup.config.retry.document_time_max);
 }
 
 #[test]

@@ -2,15 +2,20 @@
 
 #[path = "support/app.rs"]
 mod app;
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
 #[path = "support/world.rs"]
 mod world;
 
 use std::fs;
+use std::sync::Arc;
 
+use hostile::{Fault, Hostile};
+use lamplighter_client::download::{JumpingTiming, Timing};
 use lamplighter_client::format::layout;
 use lamplighter_client::notes::NotesSection;
-
-use world::{PLATFORM, World, done, text, write};
+use lamplighter_client::updater::Updater;
+use world::{PLATFORM, World, done, set_site, text, write};
 
 /// Publishes `build` with these notes.
 fn publish(world: &World, build: u64, notes: &[(&str, &str)]) {
@@ -48,6 +53,26 @@ fn whoever_skipped_builds_is_told_of_each_in_his_language() {
     done(world.update("tree"));
     publish(&world, 5, &[("de", "Fünftes")]);
     assert_eq!(told(&world.open("tree").notes("fr").expect("notes")), [(5, "5.0", "Fünftes\n")]);
+}
+
+#[test]
+fn notes_that_do_not_come_keep_nobody_waiting() {
+    let world = World::new();
+    publish(&world, 1, &[("en", "first")]);
+    done(world.install("tree"));
+    publish(&world, 2, &[("en", "two")]);
+    let server = Hostile::dir(&world.site());
+    set_site(&world.path("tree"), &server.url());
+    let (mut config, _) = world.config("tree");
+    let clock = Arc::new(JumpingTiming::default());
+    config.retry.timing = clock.clone();
+    let most = config.retry.document_time_max;
+    let updater = Updater::open(config).expect("an installed tree");
+    assert_eq!(told(&updater.notes("en").expect("notes")), [(2, "2.0", "two\n")]);
+    server.always(&layout::notes(2, PLATFORM, "en"), Fault::StatusWith(503, vec![("Retry-After", "3600".into())]));
+    let error = updater.notes("en").expect_err("no notes").to_string();
+    assert!(error.contains("503"), "{error}");
+    assert!(clock.now() <= most, "{:?}", clock.now());
 }
 
 /// Runs the client program in the world's directory, as a user with a German desktop does.

@@ -4,6 +4,8 @@
 mod cargo;
 #[path = "support/fresh.rs"]
 mod fresh;
+#[path = "../../client/tests/support/hostile.rs"]
+mod hostile;
 #[path = "support/world.rs"]
 mod world;
 
@@ -11,9 +13,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use hostile::{Fault, Hostile};
+use lamplighter_client::download::{JumpingTiming, RetryPolicy};
+use lamplighter_client::error::Class;
 use lamplighter_client::format::digest::Blake3;
+use lamplighter_client::progress::{Cancel, Silent};
+use lamplighter_client::single::{SelfConfig, SelfOutcome, SelfUpdate};
+use lamplighter_client::source::{HttpOptions, Proxy};
+use lamplighter_client::trust::Idle;
 
 use world::{APP, PLATFORM, World, copy, noise, text, write};
 
@@ -247,6 +256,78 @@ fn state_protects_against_older_heads() {
     assert!(desk.run(&["update"]).contains("BelowFloor"), "without state it offers nothing all the same");
     fs::write(&head, &second).expect("written");
     assert!(said(&with_state(&["update"])).contains("UpToDate"));
+}
+
+/// Build 1 at `executable`, whose updates come from `server`.
+fn in_process(world: &World, server: &Hostile, executable: PathBuf) -> SelfUpdate {
+    SelfUpdate::new(SelfConfig {
+        site: server.url(),
+        app: APP.into(),
+        channel: "stable".into(),
+        platform: PLATFORM.into(),
+        root: fs::read(world.site().join("root/1.root")).expect("a root"),
+        build: 1,
+        executable: Some(executable),
+        state: None,
+        http: HttpOptions { proxy: Proxy::None, ..HttpOptions::default() },
+        retry: RetryPolicy { timing: Arc::new(JumpingTiming::default()), ..RetryPolicy::default() },
+        progress: Arc::new(Silent),
+        cancel: Cancel::default(),
+        allow_network_share: false,
+        share_of: |_| None,
+    })
+    .expect("a program")
+}
+
+#[test]
+fn what_was_fetched_outlives_a_pause_of_the_roll_out_and_no_halt() {
+    const BYTES: usize = 400_000;
+    let world = World::new();
+    let (first, more) = (noise(1, BYTES), noise(2, BYTES));
+    let second = [&first[..], &more].concat();
+    for (build, content) in [(1, &first), (2, &second)] {
+        let input = world.input(build, &[("demo", content)]);
+        world.publish(build, &input, QUICKLY);
+    }
+    let executable = world.path("desk/program");
+    write(&executable, &first);
+    let server = Hostile::dir(&world.site());
+    let workshop = world.path("desk/.program.lamplighter");
+    let updater = in_process(&world, &server, executable.clone());
+    let steer = |action: &str, more: &[&str]| {
+        let (site, keys) = (text(&world.site()), text(&world.path("keys")));
+        world.publisher(&[&[action, "--site", &site, "--channel", "stable", "--keys", &keys], more].concat());
+    };
+    let cut_off = || {
+        let mut packs = 0;
+        server.attack(Box::new(move |path| {
+            packs += u32::from(path.starts_with("packs/"));
+            match packs {
+                0 => Fault::Honest,
+                1 => Fault::CutAfter(300_000),
+                _ => Fault::Status(500),
+            }
+        }));
+        assert_eq!(updater.update().expect_err("it is cut off").class(), Class::Network);
+        server.behave();
+        assert!(workshop.exists());
+    };
+
+    cut_off();
+    steer("halt", &[]);
+    assert_eq!(updater.update().expect("asked"), SelfOutcome::Idle(Idle::Halted));
+    assert!(!workshop.exists(), "what is halted is not wanted any more");
+    steer("resume", &[]);
+
+    cut_off();
+    steer("promote", &["--build", "2", "--rollout", "0:0"]);
+    let idle = updater.update().expect("asked");
+    assert!(matches!(idle, SelfOutcome::Idle(Idle::NotYetRolledOut { .. })), "{idle:?}");
+    assert!(workshop.exists(), "the pause says nothing against the build");
+    steer("promote", &["--build", "2", "--rollout", "100%"]);
+    let SelfOutcome::Replaced(report) = updater.update().expect("updated") else { panic!("there is a newer one") };
+    assert!(report.received_bytes < BYTES as u64 / 2, "{report:?}");
+    assert!(fs::read(&executable).expect("there") == second && !workshop.exists());
 }
 
 /// The directory becomes read-only in a mount namespace of its own, where not even root may write.

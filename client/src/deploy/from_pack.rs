@@ -81,6 +81,12 @@ impl OpenPack {
         self.header.block_offset(blocks.start)..self.header.block_offset(blocks.end)
     }
 
+    /// The offset up to which an earlier run may have fetched it. A hole before it, of a unit that was not needed then, passes for
+    /// fetched: what is asked for is an estimate.
+    pub(super) fn kept_end(&self) -> u64 {
+        self.partial.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// Decodes one unit into `sink`, block by block as they arrive; what it must read again lies in `staging`.
     pub(super) fn decode(
         &mut self,

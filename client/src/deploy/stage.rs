@@ -14,6 +14,7 @@ use crate::format::digest::Blake3;
 use crate::format::manifest::{Kind, Manifest, Row};
 use crate::format::objects::ObjectsIndex;
 use crate::format::path::RelPath;
+use crate::patch::PatchError;
 use crate::plan::{self, Change, ContentSource, Costs};
 use crate::tree::{StagedFile, Staging, TreeError, TreeFile};
 
@@ -85,6 +86,8 @@ impl<'a> Stage<'a> {
         let units = self.units();
         let spans: Vec<_> = target.pack.iter().flat_map(|pack| units.iter().map(|unit| pack.span(*unit))).collect();
         let pack_bytes: u64 = spans.iter().map(|span| span.end - span.start).sum();
+        let end = target.pack.as_ref().map_or(0, OpenPack::kept_end);
+        let kept_bytes: u64 = spans.iter().map(|span| span.end.min(end).saturating_sub(span.start)).sum();
         let runs =
             spans.windows(2).filter(|pair| pair[0].end != pair[1].start).count() + usize::from(!spans.is_empty());
         let rows: Vec<usize> =
@@ -101,7 +104,7 @@ impl<'a> Stage<'a> {
             requests,
             fetch_bytes: pack_bytes + object_bytes,
             write_bytes,
-            disk_bytes: Costs::disk_bytes_for(write_bytes + copied_bytes, pack_bytes + object_bytes),
+            disk_bytes: Costs::disk_bytes_for(write_bytes + copied_bytes, pack_bytes - kept_bytes + object_bytes),
         }
     }
 
@@ -194,6 +197,9 @@ impl<'a> Stage<'a> {
         }
         match pack.decode(self.deploy, unit, base, self.staging, &mut sink) {
             Ok(()) => self.take(sink.finish()?, manifest),
+            Err(Error::Patch { source: PatchError::Write(source), .. }) if sink.failed => {
+                return Err(sink.error(source));
+            }
             Err(error) if sink.failed || !error.leaves_other_ways() => return Err(error),
             Err(error) => self.deploy.notice("unit_unusable", &pack.name, &error.to_string()),
         }
@@ -329,6 +335,8 @@ pub(super) struct Sink<'a> {
     finished: Vec<(usize, bool)>,
     /// Writing failed: the disk is in trouble, not the content.
     pub(super) failed: bool,
+    /// Why, until somebody asks.
+    failure: Option<TreeError>,
 }
 
 struct Part {
@@ -338,7 +346,8 @@ struct Part {
 
 impl<'a> Sink<'a> {
     fn new(staging: &'a Staging, flusher: &'a Flusher) -> Self {
-        Self { staging, flusher, parts: std::collections::VecDeque::new(), finished: Vec::new(), failed: false }
+        let (parts, finished) = (std::collections::VecDeque::new(), Vec::new());
+        Self { staging, flusher, parts, finished, failed: false, failure: None }
     }
 
     /// The next bytes are those of `row`, the `number`th of the files to stage, staged as `staged`.
@@ -356,15 +365,26 @@ impl<'a> Sink<'a> {
 
     /// Hands on what is complete to be flushed; gives for each staged number whether it is as signed.
     fn finish(mut self) -> Result<Vec<(usize, bool)>, Error> {
-        self.end_parts().map_err(|e| self.error(e))?;
+        if let Err(source) = self.end_parts() {
+            return Err(self.error(source));
+        }
         let missing = self.parts.into_iter().filter_map(|part| part.file.map(|(number, ..)| (number, false)));
         self.finished.extend(missing);
         Ok(self.finished)
     }
 
-    /// An error of the staging directory.
-    pub(super) fn error(&self, source: io::Error) -> Error {
+    /// What it means that this ended with `source`: the staged file's error if there is one.
+    pub(super) fn error(&mut self, source: io::Error) -> Error {
+        if let Some(failure) = self.failure.take() {
+            return failure.into();
+        }
         Error::Io { doing: "write to staging directory", path: self.staging.key().into(), source }
+    }
+
+    /// Notes the disk's trouble; gives what writers are told.
+    fn fail(&mut self, error: TreeError) -> io::Error {
+        (self.failed, self.failure) = (true, Some(error));
+        io::Error::other("a staged file cannot be written")
     }
 
     /// Ends the parts that have all their bytes.
@@ -375,10 +395,7 @@ impl<'a> Sink<'a> {
                 match file.check(&digest).and_then(|file| self.flusher.push(file)) {
                     Ok(()) => self.finished.push((number, true)),
                     Err(TreeError::Staged { .. }) => self.finished.push((number, false)),
-                    Err(error) => {
-                        self.failed = true;
-                        return Err(io::Error::other(error));
-                    }
+                    Err(error) => return Err(self.fail(error)),
                 }
             }
         }
@@ -394,7 +411,10 @@ impl Write for Sink<'_> {
         };
         let take = usize::try_from(part.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if let Some((_, file, _)) = &mut part.file {
-            file.write_all(&bytes[..take]).inspect_err(|_| self.failed = true)?;
+            if let Err(source) = file.write_all(&bytes[..take]) {
+                let error = file.error(source);
+                return Err(self.fail(error));
+            }
         }
         part.left -= take as u64;
         Ok(take)

@@ -104,7 +104,10 @@ impl Attempts {
         match &error {
             SourceError::Transient { trouble, retry_after, .. } => {
                 own.tries += 1;
-                own.whole_only |= matches!(trouble, Trouble::Range { .. });
+                let range = matches!(trouble, Trouble::Range { .. });
+                // Who does so without being asked for one will not stop.
+                own.out |= range && own.whole_only;
+                own.whole_only |= range;
                 own.out |= error.is_mirror_fault() || retry_after.is_some_and(|wait| wait > self.retry_after_max);
             }
             _ => own.out = true,
@@ -122,9 +125,14 @@ impl Attempts {
         self.mirrors[mirror].out = true;
     }
 
+    /// Notes that another block begins.
+    pub(super) fn forget_lies(&mut self) {
+        self.mirrors.iter_mut().for_each(|own| own.lies = 0);
+    }
+
     /// Notes that a block proved right: the next one begins without lies, and `mirror` without failures.
     pub(super) fn accepted(&mut self, mirror: Option<usize>) {
-        self.mirrors.iter_mut().for_each(|own| own.lies = 0);
+        self.forget_lies();
         if let Some(mirror) = mirror {
             (self.mirrors[mirror].tries, self.mirrors[mirror].fresh_bytes) = (0, 0);
         }
@@ -263,5 +271,7 @@ mod tests {
         let (mut a, s) = attempts(1);
         a.failed(0, trouble(Trouble::Range { expected: 5, actual: "206".into() }));
         assert_eq!(a.choose(&s, NOW, None), Some(Choice { mirror: 0, refetch: false, whole: true }));
+        a.failed(0, trouble(Trouble::Range { expected: 0, actual: "206".into() }));
+        assert_eq!(next(&a, &s), None);
     }
 }

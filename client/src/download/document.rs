@@ -1,10 +1,13 @@
-//! Signed documents: small, mutable, of unknown length, and somebody may be waiting for them.
+//! Signed documents: small, mutable, of unknown length, and somebody may be waiting for them; and what they name that is waited
+//! for as well.
 
-use super::attempts::Attempts;
-use super::error::looks_like_web_page;
+use super::attempts::{Attempts, Choice};
+use super::error::{WrongContent, looks_like_web_page};
 use super::mirrors::{Mirror, Slot};
 use super::pump::{Message, Order, Pump, Wait};
-use super::{DownloadError, Shared};
+use super::{DownloadError, EXACT_BYTES_MAX, Shared};
+use crate::format::digest::Blake3;
+use crate::progress::Event;
 use crate::source::{Kind, SourceError, Trouble};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +36,8 @@ struct Errand<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
     cap_bytes: u64,
+    /// It is immutable content of exactly so many bytes.
+    exact: bool,
     attempts: Attempts,
     /// Time left for each mirror.
     budgets: Vec<Duration>,
@@ -42,19 +47,56 @@ pub(super) fn fetch<T, E>(
     shared: &Arc<Shared>,
     name: &str,
     cap_bytes: u64,
+    accept: impl FnMut(usize, Vec<u8>) -> Result<T, E>,
+) -> Result<T, DocumentError<E>> {
+    run(Errand::new(shared, name, cap_bytes), accept)
+}
+
+/// A file of known length and digest, with no more patience than for a document.
+pub(super) fn fetch_exact(
+    shared: &Arc<Shared>,
+    name: &str,
+    length: u64,
+    expected: &Blake3,
+) -> Result<Vec<u8>, DownloadError> {
+    if length > EXACT_BYTES_MAX {
+        return Err(DownloadError::TooLarge { name: name.into(), bytes: length, max_bytes: EXACT_BYTES_MAX });
+    }
+    let check = |mirror: usize, bytes: Vec<u8>| {
+        let actual = Blake3::of(&bytes);
+        if actual == *expected {
+            shared.progress.event(Event::Advanced { bytes: length });
+            return Ok(bytes);
+        }
+        let mirror = &shared.mirrors[mirror];
+        mirror.lied();
+        let (name, site, web_page) = (name.to_owned(), mirror.source.describe(), looks_like_web_page(&bytes));
+        let wrong = WrongContent { name, site, start: 0, end: length, expected: *expected, actual, web_page };
+        shared.notice("wrong-content", &wrong.name, &wrong.to_string());
+        Err(Box::new(wrong))
+    };
+    let errand = Errand { exact: true, ..Errand::new(shared, name, length) };
+    run(errand, check).map_err(|error| match error {
+        DocumentError::Download(error) => error,
+        DocumentError::Refused { error: wrong, .. } => wrong.into(),
+    })
+}
+
+fn run<T, E>(
+    mut errand: Errand<'_>,
     mut accept: impl FnMut(usize, Vec<u8>) -> Result<T, E>,
 ) -> Result<T, DocumentError<E>> {
-    let mut errand = Errand::new(shared, name, cap_bytes);
+    let (shared, name) = (errand.shared, errand.name);
     let mut refusal = None;
     let mut too_long = None;
     loop {
-        let Some((mirror, mut slot)) = errand.next_mirror()? else {
+        let Some((Choice { mirror, refetch, .. }, mut slot)) = errand.next_mirror()? else {
             let failed = || errand.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
             let none = || DownloadError::NoSource { name: name.into() };
             return Err(refusal.unwrap_or_else(|| too_long.or_else(failed).unwrap_or_else(none).into()));
         };
         let began = Instant::now();
-        let fetched = errand.once(mirror);
+        let fetched = errand.once(mirror, refetch);
         errand.budgets[mirror] = errand.budgets[mirror].saturating_sub(began.elapsed());
         match fetched {
             Ok(bytes) => match accept(mirror, bytes) {
@@ -88,7 +130,7 @@ pub(super) fn fetch_from(
 ) -> Result<Option<Vec<u8>>, DownloadError> {
     let mut errand = Errand::new(shared, name, cap_bytes);
     let slot = shared.mirrors[mirror].at_once(&shared.policy);
-    match errand.once(mirror) {
+    match errand.once(mirror, false) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Failure::Over(DownloadError::TooLong { .. })) => Ok(None),
         Err(Failure::Over(error)) => Err(error),
@@ -114,18 +156,19 @@ impl<'a> Errand<'a> {
     fn new(shared: &'a Arc<Shared>, name: &'a str, cap_bytes: u64) -> Self {
         let mirrors = shared.mirrors.len();
         let attempts = Attempts::document(mirrors, &shared.policy);
-        Self { shared, name, cap_bytes, attempts, budgets: vec![shared.policy.document_time_max; mirrors] }
+        let budgets = vec![shared.policy.document_time_max; mirrors];
+        Self { shared, name, cap_bytes, exact: false, attempts, budgets }
     }
 
     /// Waits for the next mirror that can be asked within its time. The first request to each does not wait: whatever
     /// failed before, somebody wants to know now.
-    fn next_mirror(&mut self) -> Result<Option<(usize, Slot)>, DownloadError> {
+    fn next_mirror(&mut self) -> Result<Option<(Choice, Slot)>, DownloadError> {
         loop {
             let now = self.shared.policy.timing.now();
             let standings: Vec<_> = self.shared.mirrors.iter().map(Mirror::standing).collect();
             let Some(choice) = self.attempts.choose(&standings, now, None) else { return Ok(None) };
             if self.attempts.is_first(choice.mirror) {
-                return Ok(Some((choice.mirror, self.shared.mirrors[choice.mirror].at_once(&self.shared.policy))));
+                return Ok(Some((choice, self.shared.mirrors[choice.mirror].at_once(&self.shared.policy))));
             }
             let wait = standings[choice.mirror].rest(now);
             let budget = &mut self.budgets[choice.mirror];
@@ -135,18 +178,27 @@ impl<'a> Errand<'a> {
             }
             *budget -= wait;
             if let Some(slot) = self.shared.wait_for_slot(choice.mirror)? {
-                return Ok(Some((choice.mirror, slot)));
+                return Ok(Some((choice, slot)));
             }
         }
     }
 
+    fn kind(&self, refetch: bool) -> Kind {
+        match (self.exact, refetch) {
+            (false, _) => Kind::Document,
+            (true, false) => Kind::Content,
+            (true, true) => Kind::Refetch,
+        }
+    }
+
     /// One request.
-    fn once(&self, mirror: usize) -> Result<Vec<u8>, Failure> {
+    fn once(&self, mirror: usize, refetch: bool) -> Result<Vec<u8>, Failure> {
         let source = &self.shared.mirrors[mirror].source;
         let transient = |trouble| Failure::Source(SourceError::transient(self.name, &source.describe(), trouble));
         let deadline = Instant::now() + self.budgets[mirror];
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
-        let order = Order { name: self.name.into(), range: None, kind: Kind::Document, end: Some(self.cap_bytes) };
+        let (name, kind) = (self.name.into(), self.kind(refetch));
+        let order = Order { name, range: None, kind, end: Some(self.cap_bytes) };
         let pump = Pump::start(source.clone(), order)
             .map_err(|error| transient(Trouble::Connect(format!("no thread for it: {error}"))))?;
         let mut bytes = Vec::new();
@@ -157,6 +209,11 @@ impl<'a> Errand<'a> {
                 Ok(Message::Bytes(chunk)) => {
                     self.shared.received(chunk.len()).map_err(Failure::Over)?;
                     bytes.extend_from_slice(&chunk);
+                    if self.exact && bytes.len() as u64 >= self.cap_bytes {
+                        // What comes after the signed length is nobody's business.
+                        bytes.truncate(self.cap_bytes as usize);
+                        return Ok(bytes);
+                    }
                     if bytes.len() as u64 > self.cap_bytes {
                         return Err(Failure::Over(self.too_long(mirror)));
                     }
@@ -164,6 +221,10 @@ impl<'a> Errand<'a> {
                 Ok(Message::Failed(error)) => return Err(Failure::Source(error)),
                 Err(Wait::Ended) if !opened => return Err(transient(Trouble::Interrupted("it never began".into()))),
                 Err(Wait::Ended) if looks_like_web_page(&bytes) => return Err(transient(Trouble::WebPage)),
+                Err(Wait::Ended) if self.exact && (bytes.len() as u64) < self.cap_bytes => {
+                    let text = format!("it ended at byte {} of {}", bytes.len(), self.cap_bytes);
+                    return Err(transient(Trouble::Interrupted(text)));
+                }
                 Err(Wait::Ended) => return Ok(bytes),
                 Err(Wait::Cancelled) => return Err(Failure::Over(DownloadError::Cancelled)),
                 Err(Wait::Late) => return Err(Failure::Late),
@@ -179,8 +240,8 @@ impl<'a> Errand<'a> {
     fn failed(&mut self, mirror: usize, mut slot: Slot, error: SourceError) {
         self.shared.notice("retry", self.name, &error.to_string());
         self.shared.note_failure(mirror, &mut slot, &error);
-        // Whoever is offline learns so after one try.
-        let unreachable = matches!(&error, SourceError::Transient { trouble: Trouble::Connect(_), .. });
+        // Whoever is offline learns so after one try, which was for the document that names an exact file.
+        let unreachable = !self.exact && matches!(&error, SourceError::Transient { trouble: Trouble::Connect(_), .. });
         self.attempts.failed(mirror, error);
         if unreachable {
             self.attempts.give_up(mirror);

@@ -26,6 +26,9 @@ const GAP_BYTES: u64 = 64 << 10;
 /// Blocks and objects are rarely larger.
 const BLOCK_BYTES_USUAL: u64 = 4 << 20;
 
+/// Blocks of one file that nobody had right, after which no more of it is asked for: each has cost two requests to every mirror.
+const BAD_BLOCKS_MAX: u32 = 3;
+
 /// Takes the bytes of a block as they come, which may have to start over.
 pub(super) trait Sink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DownloadError>;
@@ -60,8 +63,10 @@ pub(super) struct Fetch {
     counted: u64,
     /// Offset up to which bytes of this block ever came.
     furthest: u64,
-    /// The last wrong delivery of this block.
+    /// The last wrong delivery of this block, or of the one the file was given up with.
     wrong: Option<Box<WrongContent>>,
+    /// Blocks that were given up because they stayed wrong.
+    bad_blocks: u32,
 }
 
 /// The block that is not verified yet.
@@ -108,6 +113,7 @@ impl Fetch {
             counted: start,
             furthest: start,
             wrong: None,
+            bad_blocks: 0,
         }
     }
 
@@ -334,13 +340,17 @@ impl Fetch {
             connection.mirror
         });
         self.attempts.accepted(mirror);
+        self.wrong = None;
         self.begin_block();
     }
 
     fn begin_block(&mut self) {
         self.block = Block { start: self.position, givers: Givers::None, pure: false };
         self.furthest = self.position;
-        self.wrong = None;
+        if self.bad_blocks < BAD_BLOCKS_MAX {
+            self.attempts.forget_lies();
+            self.wrong = None;
+        }
     }
 
     /// Goes back to the start of a block that has the wrong digest.
@@ -377,8 +387,9 @@ impl Fetch {
 
     /// Why there is nobody left to ask.
     fn over(&mut self) -> DownloadError {
-        if let Some(wrong) = self.wrong.take() {
-            return wrong.into();
+        if let Some(wrong) = &self.wrong {
+            self.bad_blocks += 1;
+            return wrong.clone().into();
         }
         // One that is down may not have been asked at all; then what it failed with before is what there is to say.
         let earlier = || self.shared.mirrors.iter().find_map(Mirror::last_error).map(|error| error.about(&self.name));

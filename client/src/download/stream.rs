@@ -32,7 +32,7 @@ impl VerifiedStream {
     ///
     /// # Errors
     /// See [`DownloadError`]. After one, the stream stands where the block begins or has given up within it: reading
-    /// on needs a new stream.
+    /// on needs [`Self::skip_to`] or a new stream. After the third block that stayed wrong, this one fails with every other.
     pub fn next(&mut self, length: u64, blake3: &Blake3) -> Result<Vec<u8>, DownloadError> {
         self.fetch.block(length, blake3)
     }

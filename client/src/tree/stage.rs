@@ -297,6 +297,11 @@ impl StagedFile {
         })
     }
 
+    /// What it means that a write to it failed with `source`.
+    pub(crate) fn error(&self, source: io::Error) -> TreeError {
+        FsError::io("write", &self.at, source).into()
+    }
+
     fn end(&mut self) -> io::Result<()> {
         let mode = if self.executable { EXECUTABLE_MODE } else { FILE_MODE };
         self.file.flush()?;

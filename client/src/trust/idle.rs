@@ -5,6 +5,11 @@ use std::fmt;
 use super::Idle;
 
 impl Idle {
+    /// Whether it says nothing against the build that was on offer before, which may be again.
+    pub(crate) fn leaves_offer(&self) -> bool {
+        matches!(self, Self::NotYetRolledOut { .. } | Self::Stale { .. } | Self::RootExpired { .. })
+    }
+
     /// Stable name of the reason.
     pub fn code(&self) -> &'static str {
         match self {
