@@ -6,6 +6,8 @@
 
 #[path = "support/explorer.rs"]
 mod explorer;
+#[path = "power/late_writer.rs"]
+mod late_writer;
 #[path = "support/scenarios.rs"]
 mod scenarios;
 #[path = "support/scoreboard.rs"]
@@ -17,6 +19,7 @@ mod tree;
 mod tree_model;
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -161,7 +164,8 @@ fn no_flush_is_without_a_reason() {
 /// What the user writes between a cut and the start after it.
 const USERS: &str = "the user's";
 
-/// Between a cut and the start after it the user writes over a file, or takes it away; then another cut, a kill, a call that fails.
+/// Between a cut and the start after it the user writes over a file, or takes it away, or a directory with all that is in it, or puts
+/// a file in the place of one; then another cut, a kill, a call that fails.
 /// What is written is never lost, and all else is whole.
 #[test]
 fn what_the_user_does_between_two_cuts_stays_and_nothing_else_is_lost_by_it() {
@@ -191,27 +195,37 @@ fn moments(scenario: &Scenario) -> Vec<Disk> {
     machine.noted()
 }
 
-/// What the user did to a file.
+/// What the user did to a file, or to a directory.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     Wrote,
     Removed,
+    RemovedFolder,
+    FileForFolder,
 }
 
-/// Writes over each file of `disk` that changes or was the user's in turn, and removes it, and troubles the recovery that follows; how
-/// many disks that were not `seen` were started then.
+/// Writes over each file of `disk` that changes or was the user's in turn, and removes it, and removes each directory, and puts a file
+/// there, and troubles the recovery that follows; how many disks that were not `seen` were started then.
 fn meddle_and_cut(scenario: &Scenario, disk: &Disk, seen: &mut HashSet<Blake3>) -> usize {
     let mut tried = 0;
     let own = scenario.user.iter().map(|(name, _)| *name);
-    for name in changed_files(scenario).chain(own).collect::<BTreeSet<_>>() {
-        if disk.snapshot(Base::Tree).get(name).is_none_or(|shown| shown == "dir") {
-            continue;
-        }
-        for deed in [Deed::Wrote, Deed::Removed] {
+    // One that a release lacks has an op of its own.
+    let is_in = |release: &Release, name: &str| release.iter().any(|(path, _)| Path::new(path).starts_with(name));
+    let is_common = |name: &str| is_in(&scenario.old, name) && is_in(&scenario.new, name);
+    let files: BTreeSet<&str> = changed_files(scenario).chain(own).collect();
+    for (name, shown) in &disk.snapshot(Base::Tree) {
+        let deeds = match shown == "dir" {
+            true if is_common(name) => [Deed::RemovedFolder, Deed::FileForFolder],
+            false if files.contains(name.as_str()) => [Deed::Wrote, Deed::Removed],
+            _ => continue,
+        };
+        for deed in deeds {
             let mut disk = disk.clone();
             match deed {
-                Deed::Wrote => disk.install(Base::Tree, name, Some((USERS.as_bytes(), 0o644)), None),
-                Deed::Removed => disk.remove(Base::Tree, name),
+                Deed::Wrote | Deed::FileForFolder => {
+                    disk.install(Base::Tree, name, Some((USERS.as_bytes(), 0o644)), None);
+                }
+                Deed::Removed | Deed::RemovedFolder => disk.remove(Base::Tree, name),
             }
             let mut expect_whole = |disk: Disk, how: &dyn Fn() -> String| {
                 if seen.insert(disk.identity()) {
@@ -245,6 +259,39 @@ fn trouble_recovery(disk: &Disk, then: &mut dyn FnMut(Disk, &dyn Fn() -> String)
     }
 }
 
+/// Whoever made a directory again that the user took away, a recovery that was killed or the one that is done, it lasts.
+#[test]
+fn a_directory_that_is_made_again_is_there_after_a_power_cut() {
+    alone(|| {
+        let scenarios = small();
+        let scenario = scenarios.iter().find(|scenario| scenario.name == "edited and in the way").expect("one of them");
+        let mut made = 0;
+        let in_flight = |disk: &Disk| disk.snapshot(Base::State).contains_key("journal");
+        for mut moment in moments(scenario).into_iter().filter(in_flight) {
+            moment.remove(Base::Tree, "in");
+            let machine = Machine::start(moment.flushed());
+            machine.note();
+            recover(&machine.tree()).expect("finished, or undone");
+            for (k, killed) in machine.noted().into_iter().enumerate() {
+                let machine = Machine::start(killed);
+                recover(&machine.tree()).expect("finished, or undone");
+                power_cuts(&machine.disk(), 6, k as u64, |cut| {
+                    let machine = Machine::start(cut);
+                    recover(&machine.tree()).expect("finished, or undone");
+                    let found = machine.disk().snapshot(Base::Tree);
+                    if machine.tree().record().expect("read") == Some(tree::record(&scenario.new)) {
+                        made += 1;
+                        for (name, item) in &scenario.new {
+                            assert_eq!(found.get(*name), shown_file(item).as_ref(), "killed at {k}: {found:?}");
+                        }
+                    }
+                });
+            }
+        }
+        assert!(made > 1000, "{made}");
+    });
+}
+
 /// Names of the files of the old release that the new one does not have so.
 fn changed_files(scenario: &Scenario) -> impl Iterator<Item = &'static str> {
     let changed = scenario.old.iter().filter(|old| !scenario.new.contains(old));
@@ -260,8 +307,8 @@ fn shown_file(item: &Item) -> Option<String> {
     }
 }
 
-/// The tree is the recorded release, but for one file that the user wrote over or removed; and what was written is there, in place
-/// where that is the old release.
+/// The tree is the recorded release, but for one file that the user wrote over or removed, or one directory with what was in it; and
+/// what was written is there, in place where that is the old release.
 fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str, Deed), how: &dyn Fn() -> String) {
     let (found, state) = (disk.snapshot(Base::Tree), disk.snapshot(Base::State));
     let recorded = |release: &Release| {
@@ -273,14 +320,15 @@ fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str
     assert!(is_old || recorded(&scenario.new), "a mixed record: {}", context());
     let release = if is_old { &scenario.old } else { &scenario.new };
     let is_own = |name: &str| scenario.user.iter().any(|(own, _)| *own == name);
-    for (name, item) in release.iter().filter(|(name, _)| *name != meddled && !(is_old && is_own(name))) {
+    let is_meddled = |name: &str| Path::new(name).starts_with(meddled);
+    for (name, item) in release.iter().filter(|(name, _)| !is_meddled(name) && !(is_old && is_own(name))) {
         let Some(expected) = shown_file(item) else { continue };
         assert_eq!(found.get(*name), Some(&expected), "{name}: {}", context());
     }
-    let own = scenario.user.iter().filter(|(name, _)| *name != meddled).copied();
+    let own = scenario.user.iter().filter(|(name, _)| !is_meddled(name)).copied();
     let written = match deed {
-        Deed::Wrote => Some((meddled, USERS)),
-        Deed::Removed => None,
+        Deed::Wrote | Deed::FileForFolder => Some((meddled, USERS)),
+        Deed::Removed | Deed::RemovedFolder => None,
     };
     for (name, text) in own.chain(written) {
         let in_place = found.get(name).is_some_and(|shown| shown.ends_with(text));
@@ -289,106 +337,6 @@ fn expect_whole_but_for(scenario: &Scenario, disk: &Disk, (meddled, deed): (&str
     }
     let is_listed = release.iter().any(|(name, _)| *name == meddled);
     assert!(!is_listed || written.is_none() || found.contains_key(meddled), "nothing is there: {}", context());
-}
-
-/// A program that opened a file before the commit, and writes to it when so many new contents were placed.
-struct LateWriter {
-    machine: Arc<Machine>,
-    file: u64,
-    left: AtomicUsize,
-}
-
-impl Progress for LateWriter {
-    fn event(&self, event: Event<'_>) {
-        if let Event::Advanced { .. } = event
-            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
-        {
-            self.machine.write_over(self.file, USERS.as_bytes());
-        }
-    }
-}
-
-/// What was written to an old content while the tree changed, which has only the name it was held by then, is never lost: by no cut
-/// in the commit or in undoing it, whichever change fails, and by none in the recovery after it.
-#[test]
-fn what_a_program_writes_to_an_old_file_outlasts_any_cut() {
-    let scenarios: Vec<Scenario> = small().into_iter().filter(|one| one.name == "replace, add, remove").collect();
-    let [scenario] = &scenarios[..] else { panic!("another name") };
-    // Before the old name is taken away, and after; the last contents are those of the record.
-    let writers: Vec<(&str, usize)> = changed_files(scenario).flat_map(|name| [1, 2, 3].map(|n| (name, n))).collect();
-    let tried = in_two_threads(&writers, |writer| alone(|| cut_with_a_late_writer(scenario, *writer)));
-    println!("{tried:?} disks with a late edit");
-    assert!(tried.iter().all(|tried| *tried > 200), "{tried:?}");
-}
-
-/// How many disks were left to the recovery once `name` had been written to, when so many contents were placed.
-fn cut_with_a_late_writer(scenario: &Scenario, (name, placed): (&str, usize)) -> usize {
-    let mut seen = HashSet::new();
-    let path = RelPath::parse(name).expect("legal");
-    for fails in 0.. {
-        let machine = Machine::start(scenario.disk.clone());
-        let lock = machine.tree().lock(Duration::ZERO).expect("free");
-        let (file, left) = (machine.open(&path), AtomicUsize::new(placed));
-        let writer = LateWriter { machine: machine.clone(), file, left };
-        machine.note();
-        machine.fail_after(fails);
-        let _ = tree::commit_with(&lock, &scenario.old, &scenario.new, &writer);
-        let mut moments = machine.noted();
-        let has_failed = moments.len() as u64 > fails;
-        moments.push(machine.disk());
-        if machine.failed() == Some("link") {
-            // As where there are none: the program writes to another file than the one held, or a rename that arrives in part loses it.
-            continue;
-        }
-        let is_written =
-            |disk: &Disk| matches!(&disk.nodes[&file], Node::File { live, .. } if live.content == USERS.as_bytes());
-        for (k, moment) in moments.iter().enumerate().filter(|(_, disk)| is_written(disk)) {
-            power_cuts(moment, 8, k as u64, |disk| {
-                if seen.insert(disk.identity()) {
-                    expect_late_edit(scenario, &disk, name, &|| {
-                        format!("{name} after {placed}, change {fails} failed, cut before {k}")
-                    });
-                    seen.extend(cut_again(scenario, &disk, name));
-                }
-            });
-        }
-        if !has_failed {
-            return seen.len();
-        }
-    }
-    unreachable!("at the end nothing fails")
-}
-
-/// Cuts the recovery of `disk` everywhere; the disks that were left.
-fn cut_again(scenario: &Scenario, disk: &Disk, name: &str) -> HashSet<Blake3> {
-    let machine = Machine::start(disk.clone());
-    machine.note();
-    let _ = recover(&machine.tree());
-    let mut seen = HashSet::new();
-    for (k, moment) in machine.noted().iter().enumerate() {
-        power_cuts(moment, 2, k as u64, |disk| {
-            if seen.insert(disk.identity()) {
-                expect_late_edit(scenario, &disk, name, &|| format!("{name}, recovery cut before change {k}"));
-            }
-        });
-    }
-    seen
-}
-
-/// Recovery makes all else whole. Where it cannot, as the old content was written over and the power took the new one, nothing is lost.
-fn expect_late_edit(scenario: &Scenario, disk: &Disk, name: &str, how: &dyn Fn() -> String) {
-    let machine = Machine::start(disk.clone());
-    match recover(&machine.tree()) {
-        Err(TreeError::NeedsHeal { .. }) => {
-            let (found, state) = (machine.disk().snapshot(Base::Tree), machine.disk().snapshot(Base::State));
-            let is_there = found.values().chain(state.values()).any(|shown| shown.ends_with(USERS));
-            assert!(is_there, "what was written to {name} is lost: {}: {found:?}, {state:?}", how());
-        }
-        recovered => {
-            recovered.unwrap_or_else(|e| panic!("{}: {e}", how()));
-            expect_whole_but_for(scenario, &machine.disk(), (name, Deed::Wrote), how);
-        }
-    }
 }
 
 /// An old content and a new one are damaged on the medium, wherever they lie. Then neither release can be had whole, but nothing of

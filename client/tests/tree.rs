@@ -1,5 +1,7 @@
 //! A commit touches what it must, nothing else, and nothing before it has looked.
 
+#[path = "tree/meanwhile.rs"]
+mod meanwhile;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/tree.rs"]
 mod tree;
@@ -10,10 +12,11 @@ mod tree_fs;
 use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lamplighter_client::format::digest::ContentDigest;
-use lamplighter_client::progress::Silent;
+use lamplighter_client::progress::{Event, Phase, Progress, Silent};
 #[cfg(unix)]
 use lamplighter_client::tree::fs::FsError;
 use lamplighter_client::tree::{Before, CommitReport, Op, Recovery, Transaction, Tree, TreeError, TreeLock};
@@ -183,154 +186,6 @@ fn a_pipe_in_the_way_is_named_and_left_alone() {
     let result = update(&site.tree(), &old(), &new());
     assert!(matches!(&result, Err(TreeError::InTheWay { path }) if path == "lib/new"), "{result:?}");
     assert!(pipe.exists() && fs::read(site.root().join("app")).expect("there") == b"one");
-}
-
-/// Writes whenever a file was placed.
-struct WhenPlaced(std::sync::Mutex<fs::File>);
-
-impl lamplighter_client::progress::Progress for WhenPlaced {
-    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
-        use std::io::Write;
-        if let lamplighter_client::progress::Event::Advanced { .. } = event {
-            self.0.lock().expect("one thread").write_all(b"late").expect("written");
-        }
-    }
-}
-
-/// An update while a program holds the old file open; it writes after the file got its second name.
-fn update_with_late_edits(site: &Site, tree: &Tree) -> Result<CommitReport, TreeError> {
-    let held = fs::OpenOptions::new().append(true).open(site.root().join("lib/b")).expect("opened");
-    let lock = tree.lock(Duration::ZERO)?;
-    let staging = lock.staging("u")?;
-    let put = |n: usize, text: &str, executable| stage(&staging, n, text, executable);
-    let ops = tree::plan(&lock, &old(), &new(), put)?;
-    let transaction = Transaction { from: Some(record(&old())), to: record(&new()), ops, staging };
-    // Files are placed in order: lib/b is held and placed before the last event.
-    lock.commit(transaction, &WhenPlaced(held.into()))
-}
-
-#[test]
-fn what_a_program_writes_to_an_old_file_during_the_commit_is_kept() {
-    let site = Site::plain(&old());
-    let report = update_with_late_edits(&site, &site.tree()).expect("committed");
-    let kept = report.kept.iter().find(|k| k.path == "lib/b").expect("kept");
-    assert!(fs::read_to_string(&kept.kept_at).expect("there").starts_with("blate"));
-    assert_eq!(fs::read(site.root().join("lib/b")).expect("there"), b"b, changed");
-}
-
-#[test]
-fn what_a_program_writes_during_a_commit_that_fails_is_there_afterwards() {
-    let (mut undone, mut written) = (0, 0);
-    for k in 0.. {
-        let site = Site::plain(&old());
-        let control = tree_fs::Control::at(k, tree_fs::Fault::Fail(tree_fs::REFUSALS[0]));
-        let tree = site.tree_on(tree_fs::FaultyFs::open(&site.root(), &site.state(), control.clone()));
-        let before = fs::metadata(site.root().join("lib/b")).expect("there");
-        let held = fs::File::open(site.root().join("lib/b")).expect("opened");
-        let result = update_with_late_edits(&site, &tree);
-        if control.calls() <= k {
-            break;
-        }
-        drop(tree);
-        lock(&site).recover().unwrap_or_else(|e| panic!("call {k}, {result:?}: {e}"));
-        undone += usize::from(result.is_err());
-        // A copy, made where a link fails, is not what the program writes to.
-        let is_copied = result.as_ref().is_ok_and(|report| report.backups.copied > 0);
-        if held.metadata().expect("open").len() > before.len() && !is_copied {
-            written += 1;
-            let is_there = site.contents().iter().any(|content| content.starts_with(b"blate"));
-            assert!(is_there, "call {k}: {result:?}, {:?}", site.snapshot());
-        }
-    }
-    assert!(undone > 20 && written > 20, "{undone} undone, {written} written");
-}
-
-/// Saves a file as an editor does: written beside it, and renamed over it.
-fn save(site: &Site, name: &str, text: &str) {
-    let beside = site.dir.path().join("tree/saved");
-    fs::write(&beside, text).expect("written");
-    fs::rename(&beside, site.root().join(name)).expect("renamed");
-}
-
-#[test]
-fn what_is_saved_over_a_file_while_it_is_set_aside_is_not_removed() {
-    let site = std::sync::Arc::new(Site::plain(&old()));
-    let (saves, mut is_first) = (site.clone(), true);
-    // The first edit has its name in kept/ by then, the second has none yet.
-    let control = tree_fs::Control::counting().with_meddler(move |call, at| {
-        if call == "flush directory" && at.path().starts_with("kept") && std::mem::take(&mut is_first) {
-            save(&saves, "app", "edited again");
-        }
-    });
-    let tree = site.tree_on(tree_fs::FaultyFs::open(&site.root(), &site.state(), control));
-    let edits = site.clone();
-    let edit = OnPlaced(std::sync::Mutex::new(Some(Box::new(move || save(&edits, "app", "edited")))));
-    let result = tree.lock(Duration::ZERO).and_then(|lock| commit_with(&lock, &old(), &new(), &edit));
-    assert!(matches!(result, Err(TreeError::CutOff { .. })), "{result:?}");
-    drop(tree);
-    lock(&site).recover().expect("recovered");
-    for edit in ["edited", "edited again"] {
-        assert!(site.contents().contains(edit.as_bytes()), "{edit:?} is lost: {:?}", site.snapshot());
-    }
-}
-
-/// Does something once, when the first file was placed: one that runs is placed later.
-struct OnPlaced(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl lamplighter_client::progress::Progress for OnPlaced {
-    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
-        if let lamplighter_client::progress::Event::Advanced { .. } = event
-            && let Some(act) = self.0.lock().expect("one thread").take()
-        {
-            act();
-        }
-    }
-}
-
-#[test]
-fn old_contents_that_cannot_be_removed_stop_the_next_commit_and_no_start() {
-    use tree_fs::{Control, FaultyFs, Lacks, NOTHING};
-    let site = Site::plain(&old());
-    let lacks = Lacks { held: Some("backup/update/0"), ..NOTHING };
-    let tree = site.tree_on(FaultyFs::open_on(lacks, &site.root(), &site.state(), Control::counting()));
-    update(&tree, &old(), &new()).expect("an update");
-    let after = site.snapshot();
-    assert!(site.state().join("backup/update/0").exists(), "it is held");
-    assert_eq!(tree::recover(&tree).expect("the tree is whole"), Recovery::Nothing);
-    let refused = update(&tree, &new(), &old());
-    assert!(matches!(&refused, Err(TreeError::Fs(e)) if e.to_string().contains("backup")), "{refused:?}");
-    assert!(!tree.is_in_transaction().expect("looked"));
-    assert_eq!(site.snapshot(), after);
-
-    update(&site.tree(), &new(), &old()).expect("it was let go of");
-    assert!(!site.state().join("backup").exists());
-}
-
-/// Saves over a file when all were read.
-struct WhenRead<'a>(&'a Site, std::sync::atomic::AtomicU64);
-
-impl lamplighter_client::progress::Progress for WhenRead<'_> {
-    fn event(&self, event: lamplighter_client::progress::Event<'_>) {
-        use std::sync::atomic::Ordering;
-        if let lamplighter_client::progress::Event::Advanced { bytes } = event
-            && bytes > 0
-            && self.1.fetch_sub(bytes, Ordering::SeqCst) == bytes
-        {
-            save(self.0, "app", "mine");
-            save(self.0, "lib/a", "a");
-        }
-    }
-}
-
-#[test]
-fn what_is_saved_after_it_was_read_is_not_taken_away_with_the_tree() {
-    let site = Site::plain(&old());
-    let bytes = manifest(&old()).rows().iter().map(|row| row.digest.size).sum::<u64>().into();
-    let done = lock(&site).uninstall(&manifest(&old()), &WhenRead(&site, bytes)).expect("uninstalled");
-    assert_eq!(fs::read(site.root().join("app")).expect("it stays"), b"mine");
-    // Saved anew as it was: nothing of the user's.
-    assert!(!site.root().join("lib").exists());
-    assert!(done.left.len() == 1 && done.left[0].ends_with("app") && done.removed == 2, "{done:?}");
 }
 
 #[test]

@@ -134,6 +134,28 @@ fn from_any_spelling_to_any_other() {
 }
 
 #[test]
+fn a_file_comes_where_a_directory_was_in_which_names_are_spelled_otherwise() {
+    let world = World::new();
+    let old: Files<'_> = &[("app", b"one"), ("Data/Deep/table", b"table"), ("Data/readme.txt", b"read")];
+    world.release(1, old);
+    done(world.install("tree"));
+    // Somebody spells them anew, in a way that such a file system takes for the same.
+    for (from, to) in [("Data/Deep", "Data/DEEP"), ("Data/readme.txt", "Data/README.TXT")] {
+        std::fs::rename(world.path("tree").join(from), world.path("tree").join(to)).expect("renamed");
+    }
+    std::fs::write(world.path("tree/Data/DEEP/mine"), "mine").expect("written");
+    world.release(2, &[("app", b"two"), ("Data", b"now a file")]);
+    done(open(&world, Control::counting()).update(None));
+    let new: BTreeMap<String, Vec<u8>> =
+        [("app".into(), b"two".to_vec()), ("data".into(), b"now a file".to_vec())].into();
+    assert_eq!(seen(&world), new);
+    assert_eq!(std::fs::read(world.path("tree/.lamplighter/kept/1/Data/Deep/mine")).expect("kept"), b"mine");
+    open(&world, Control::counting()).rollback().expect("the way back");
+    let back = old.iter().map(|(name, content)| (name.to_lowercase(), content.to_vec())).collect();
+    assert_eq!(seen(&world), back, "taken back");
+}
+
+#[test]
 fn an_end_at_any_change_leaves_one_release_or_the_other() {
     let world = published(2);
     done(open(&world, Control::counting()).update(None));

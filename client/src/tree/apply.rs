@@ -10,6 +10,7 @@
 //! * Going back takes contents by a third name and leaves the second, until the journal is gone.
 //! * A name is replaced only if what lies there is what was found and hashed; anything else moves to `kept/`.
 
+mod above;
 mod aside;
 mod hold;
 mod seal;
@@ -48,12 +49,14 @@ pub(super) struct Run<'a> {
     journal: &'a Journal,
     goal: Side,
     known: Vec<Known>,
-    /// Directories of the state directory with entries that are not flushed.
+    /// Directories with entries that are not flushed: those of the state directory, and those above what came.
     dirty: BTreeSet<Place>,
     /// Number in `kept/` for what turned up only now.
     fresh_kept: Option<u64>,
     /// Ops whose goal cannot be had: what lies there is left alone.
     left: BTreeSet<usize>,
+    /// A run before this one may have ended before it flushed the directories it made.
+    is_recovery: bool,
     progress: &'a dyn Progress,
     report: CommitReport,
 }
@@ -67,7 +70,13 @@ impl<'a> Run<'a> {
         progress: &'a dyn Progress,
     ) -> Self {
         let (dirty, left, report) = (BTreeSet::new(), BTreeSet::new(), CommitReport::default());
-        Self { tree, fs: tree.fs(), journal, goal, known, dirty, fresh_kept: None, left, progress, report }
+        let (fs, fresh_kept, is_recovery) = (tree.fs(), None, false);
+        Self { tree, fs, journal, goal, known, dirty, fresh_kept, left, is_recovery, progress, report }
+    }
+
+    /// The same run, after another that was cut off or failed.
+    pub(super) fn after_another(self) -> Self {
+        Self { is_recovery: true, ..self }
     }
 
     /// The same run, but for the ops `left`: what lies there stays, and need not be right in the end.
@@ -162,7 +171,8 @@ impl<'a> Run<'a> {
             Some(_) => self.set_aside(op, &target)?,
             None => {}
         }
-        Ok(self.fs.create_dir(&target, mode)?)
+        let fs = self.fs;
+        self.below_directories(&target, || fs.create_dir(&target, mode))
     }
 
     fn place(&mut self, op: usize) -> Result<(), TreeError> {
@@ -196,9 +206,12 @@ impl<'a> Run<'a> {
             }
             return Ok(());
         };
-        self.fs.rename(&source, &target, existing).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => changed(self.op(op), "nothing", "something new"),
-            _ => e.into(),
+        let fs = self.fs;
+        self.below_directories(&target, || fs.rename(&source, &target, existing)).map_err(|e| match e {
+            TreeError::Fs(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                changed(self.op(op), "nothing", "something new")
+            }
+            e => e,
         })?;
         self.known[op].facts.current = if self.goal == Side::After { Current::After } else { Current::Before };
         self.report.placed += 1;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::apply::{self, Known, Run};
 use super::decide::{Current, Direction, Facts, decide, lacks_to_go_back, salvage};
 use super::error::TreeError;
-use super::fs::{self, Place};
+use super::fs::{self, FsError, Place};
 use super::order::Side;
 use super::scan::{self, Depth, Finding, Observed};
 use super::transaction::CommitReport;
@@ -27,6 +27,9 @@ pub enum Recovery {
 
 /// Most missing contents that an error names.
 const NAMED_MAX: usize = 5;
+
+/// EIO, and what Windows says of a checksum, a sector, a read, a device, a file or a disk that is damaged.
+const DEVICE_ERRORS: &[i32] = if cfg!(windows) { &[23, 27, 30, 1117, 1392, 1393] } else { &[5] };
 
 /// What is wrong with a tree whose transaction was given up.
 const GIVEN_UP: &str = "an update could be neither finished nor undone, and nothing has made the files whole since";
@@ -135,7 +138,7 @@ impl TreeLock {
         let known = classify(self, &journal)?;
         let facts: Vec<Facts> = known.iter().map(|k| k.facts).collect();
         let Some((side, left)) = salvage(&journal.ops, &facts) else { return Ok(Recovery::Nothing) };
-        let mut report = Run::new(self, &journal, side, known, &Silent).but_for(left).run()?;
+        let mut report = Run::new(self, &journal, side, known, &Silent).after_another().but_for(left).run()?;
         let untouched = |op: usize| side == Side::Before && facts[op].current.is(Side::Before);
         apply::keep_late_edits(self, &journal, &[], untouched, &mut report)?;
         // What was set aside is named; it may be all that is left of a file.
@@ -189,11 +192,11 @@ fn needs_heal(journal: &Journal, ops: &[usize], what: &str) -> TreeError {
 }
 
 fn run_known(tree: &Tree, journal: &Journal, side: Side, known: Vec<Known>) -> Result<CommitReport, TreeError> {
-    let mut report = match Run::new(tree, journal, side, known, &Silent).run() {
+    let mut report = match Run::new(tree, journal, side, known, &Silent).after_another().run() {
         // Going back needs nothing of what was staged, and may need a name where there is no room for one.
         Err(e) if side == Side::Before && e.lacks_room() => {
             fs::remove_all(tree.fs(), &layout::staging(&journal.key))?;
-            Run::new(tree, journal, side, classify(tree, journal)?, &Silent).run()?
+            Run::new(tree, journal, side, classify(tree, journal)?, &Silent).after_another().run()?
         }
         run => run?,
     };
@@ -213,13 +216,24 @@ fn classify(tree: &Tree, journal: &Journal) -> Result<Vec<Known>, TreeError> {
     journal.ops.par_iter().enumerate().map(one).collect()
 }
 
+/// Whether the device could not read what is there: it is lost, and the other side may not need it.
+fn is_of_the_device(error: &FsError) -> bool {
+    matches!(error, FsError::Io { source, .. } if source.raw_os_error().is_some_and(|code| DEVICE_ERRORS.contains(&code)))
+}
+
 fn classify_one(tree: &Tree, journal: &Journal, index: usize, op: &JournalOp) -> Result<Known, TreeError> {
     let fs = tree.fs();
     let target = scan::observe(fs, &layout::target(op.area, &op.path)?);
     let target = apply::absent_below_own_link(journal, target, Observed::ABSENT)?;
     let current = Current::of(op, target.thing.as_ref());
     let holds = |place: &Place, thing: &Thing| {
-        scan::observe(fs, place).map(|found| found.thing.is_some_and(|t| t.same_content(thing)))
+        let read = || scan::observe(fs, place);
+        // Twice, as it is given up only for good.
+        let found = read().or_else(|e| if is_of_the_device(&e) { read() } else { Err(e) });
+        match found {
+            Err(e) if is_of_the_device(&e) => Ok(false),
+            found => found.map(|found| found.thing.is_some_and(|t| t.same_content(thing))),
+        }
     };
     let staged = match op.staged {
         Some(number) if !current.is(Side::After) || op.was.is_some() => {

@@ -11,11 +11,18 @@ use super::fs::{Fs, FsError, Place};
 pub(crate) struct Spelling<'a> {
     fs: &'a dyn Fs,
     listed: HashMap<Place, HashSet<OsString>>,
+    /// The form in which two names are compared.
+    form: fn(&OsStr) -> OsString,
 }
 
 impl<'a> Spelling<'a> {
     pub(crate) fn new(fs: &'a dyn Fs) -> Self {
-        Self { fs, listed: HashMap::new() }
+        Self { fs, listed: HashMap::new(), form: normal }
+    }
+
+    /// The same to the byte: neither do names that differ in Unicode form alone have the same spelling.
+    pub(super) fn to_the_byte(fs: &'a dyn Fs) -> Self {
+        Self { form: OsStr::to_owned, ..Self::new(fs) }
     }
 
     /// True if every component of `at`, which must be there, has exactly the spelling of its directory's entry.
@@ -23,9 +30,9 @@ impl<'a> Spelling<'a> {
         let (Some(parent), Some(name)) = (at.parent(), at.name()) else { return Ok(true) };
         if !self.listed.contains_key(&parent) {
             let names = self.fs.list(&parent)?;
-            self.listed.insert(parent.clone(), names.iter().map(|name| normal(name)).collect());
+            self.listed.insert(parent.clone(), names.iter().map(|name| (self.form)(name)).collect());
         }
-        Ok(self.listed[&parent].contains(&normal(name)) && self.is_exact(&parent)?)
+        Ok(self.listed[&parent].contains(&(self.form)(name)) && self.is_exact(&parent)?)
     }
 }
 

@@ -129,11 +129,20 @@ pub(crate) struct Lacks {
     pub(crate) rights: Option<&'static str>,
     /// A file that another program holds: it can be neither replaced nor removed.
     pub(crate) held: Option<&'static str>,
+    /// A file of the state directory that the device cannot read.
+    pub(crate) unreadable: Option<&'static str>,
 }
 
 /// A volume with everything.
-pub(crate) const NOTHING: Lacks =
-    Lacks { hard_links: false, links: false, free_bytes: None, cheap_flushes: false, rights: None, held: None };
+pub(crate) const NOTHING: Lacks = Lacks {
+    hard_links: false,
+    links: false,
+    free_bytes: None,
+    cheap_flushes: false,
+    rights: None,
+    held: None,
+    unreadable: None,
+};
 
 pub(crate) struct FaultyFs {
     inner: Box<dyn Fs>,
@@ -226,6 +235,9 @@ impl Fs for FaultyFs {
 
     fn look(&self, at: &Place) -> Result<Entry, FsError> {
         FaultyFs::look(self, at)?;
+        if at.base() == fs::Base::State && self.lacks.unreadable.is_some_and(|path| at.path() == Path::new(path)) {
+            return Err(FsError::io("read", at, Refusal::Device.error()));
+        }
         self.inner.look(at)
     }
 

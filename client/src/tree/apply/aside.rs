@@ -1,13 +1,15 @@
 //! What the user wrote, after the journal was written, where it changes something: a run that meets it gives it a second name in
 //! `kept/`, with a greater number than the journal's own. Where the transaction is undone it goes back in place.
 
+use std::collections::HashSet;
+
 use super::hold::hold_content;
 use super::seal::forget;
 use super::{Run, changed, next_kept};
-use crate::format::journal::{Area, Backup, Journal, JournalOp, Thing};
+use crate::format::journal::{Area, Backup, EntryPath, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
-use crate::tree::fs::{Existing, Fs, Place};
+use crate::tree::fs::{Existing, FileKind, Fs, Place};
 use crate::tree::order::Side;
 use crate::tree::transaction::{CommitReport, Kept};
 use crate::tree::{Tree, layout, scan};
@@ -17,7 +19,10 @@ impl Run<'_> {
     /// it needs the others. If there is nothing that could have one, that is written down: going back needs nothing then.
     pub(super) fn hold_users(&mut self, op: usize) -> Result<(), TreeError> {
         let entry = self.op(op);
-        if self.known[op].facts.aside && self.current(op) != Current::Other || entry.area != Area::Tree {
+        let is_noted = self.known[op].facts.aside && self.current(op) != Current::Other;
+        // What is new came here after the old content was held, or noted as gone: who had it lost it.
+        let is_new = self.current(op) == Current::After && entry.after != Thing::Absent;
+        if is_noted || is_new || entry.area != Area::Tree {
             return Ok(());
         }
         if self.current(op) == Current::Other {
@@ -40,14 +45,27 @@ impl Run<'_> {
     /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
     /// moved there, to the entry of [`Self::fresh_kept_entry`].
     fn keep(&mut self, op: usize, target: &Place, thing: &Thing) -> Result<bool, TreeError> {
-        let earlier = aside(self.fs, self.journal, self.op(op))?.filter(|(_, held)| held.same_content(thing));
+        let is_kept = self.keep_as(&self.op(op).path, op, target, thing)?;
+        self.known[op].facts.aside |= is_kept;
+        Ok(is_kept)
+    }
+
+    /// The same for what lies at any `path` of the tree; a copy is made under the spare name `number`.
+    pub(super) fn keep_as(
+        &mut self,
+        path: &EntryPath,
+        number: usize,
+        target: &Place,
+        thing: &Thing,
+    ) -> Result<bool, TreeError> {
+        let earlier = aside_at(self.fs, self.journal, path)?.filter(|(_, held)| held.same_content(thing));
         let kept = match &earlier {
             Some((place, _)) => place.clone(),
-            None => self.fresh_kept_entry(op)?,
+            None => self.fresh_kept_at(path)?,
         };
         self.create_dirs_above(&kept)?;
         if earlier.is_none() {
-            let spare = layout::restore_spare(&self.journal.key, op);
+            let spare = layout::restore_spare(&self.journal.key, number);
             self.create_state_dirs(&layout::backups(&self.journal.key))?;
             if hold_content(self.fs, target, &kept, Some(&spare), thing)?.is_none() {
                 return Ok(false);
@@ -55,20 +73,23 @@ impl Run<'_> {
         }
         let kept_at = self.tree.state_dir().join(kept.path());
         if self.report.kept.iter().all(|reported| reported.kept_at != kept_at) {
-            self.note_kept(&self.op(op).path, &kept);
+            self.note_kept(path, &kept);
         }
-        self.known[op].facts.aside = true;
         Ok(true)
     }
 
     /// Where in `kept/` goes what this run finds at the path of an op.
     fn fresh_kept_entry(&mut self, op: usize) -> Result<Place, TreeError> {
+        self.fresh_kept_at(&self.op(op).path)
+    }
+
+    pub(super) fn fresh_kept_at(&mut self, path: &EntryPath) -> Result<Place, TreeError> {
         let number = match self.fresh_kept {
             Some(number) => number,
             None => fresh_kept(self.fs, self.journal)?,
         };
         self.fresh_kept = Some(number);
-        layout::kept_entry(number, &self.op(op).path)
+        layout::kept_entry(number, path)
     }
 
     /// Moves what is neither the old nor the new content to `kept/`, where it is durable before its name goes, and fails if
@@ -114,11 +135,12 @@ pub(in crate::tree) fn aside(
     journal: &Journal,
     op: &JournalOp,
 ) -> Result<Option<(Place, Thing)>, TreeError> {
-    if op.area != Area::Tree {
-        return Ok(None);
-    }
+    if op.area == Area::Tree { aside_at(fs, journal, &op.path) } else { Ok(None) }
+}
+
+fn aside_at(fs: &dyn Fs, journal: &Journal, path: &EntryPath) -> Result<Option<(Place, Thing)>, TreeError> {
     for number in (journal.kept + 1..next_kept(fs)?).rev() {
-        let kept = layout::kept_entry(number, &op.path)?;
+        let kept = layout::kept_entry(number, path)?;
         if let Some(thing) = scan::observe(fs, &kept)?.thing.filter(Thing::is_leaf) {
             return Ok(Some((kept, thing)));
         }
@@ -140,7 +162,8 @@ pub(in crate::tree) fn settle_asides(
     report: &mut CommitReport,
 ) -> Result<(), TreeError> {
     let fs = tree.fs();
-    if next_kept(fs)? <= journal.kept + 1 {
+    let numbers = journal.kept + 1..next_kept(fs)?;
+    if numbers.is_empty() {
         return Ok(());
     }
     for op in journal.ops.iter().rev() {
@@ -153,5 +176,57 @@ pub(in crate::tree) fn settle_asides(
             report.kept.push(Kept { path: op.path.to_string(), kept_at });
         }
     }
+    let named = Named::by(journal);
+    for number in numbers {
+        let kept = layout::kept(number);
+        if fs.metadata(&kept)?.is_some_and(|m| m.kind == FileKind::Directory) {
+            named.report_others(tree, number, &kept, None, report)?;
+        }
+    }
     Ok(())
+}
+
+/// Paths of the tree that a journal speaks of.
+struct Named<'a> {
+    ops: HashSet<&'a str>,
+    /// Those of the directories above.
+    above: HashSet<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    fn by(journal: &'a Journal) -> Self {
+        let ops: HashSet<&str> =
+            journal.ops.iter().filter(|op| op.area == Area::Tree).map(|op| op.path.as_str()).collect();
+        let above = ops.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at])).collect();
+        Self { ops, above }
+    }
+
+    /// Names in `report` what lies in `directory`, at `number` in `kept/`, and has no op: what the user put in the place of a
+    /// directory, or into one that was moved as a whole, which is `moved` if that has an op.
+    fn report_others(
+        &self,
+        tree: &Tree,
+        number: u64,
+        directory: &Place,
+        moved: Option<&EntryPath>,
+        report: &mut CommitReport,
+    ) -> Result<(), TreeError> {
+        let fs = tree.fs();
+        for name in fs.list(directory)? {
+            let place = directory.entry(&name);
+            let path = place.path().strip_prefix(layout::kept(number).path()).ok().and_then(EntryPath::from_path);
+            let has_op = path.as_ref().filter(|path| self.ops.contains(path.as_str()));
+            let is_above = path.as_ref().is_some_and(|path| self.above.contains(path.as_str()));
+            let is_directory = fs.metadata(&place)?.is_some_and(|m| m.kind == FileKind::Directory);
+            if is_directory && (has_op.is_some() || is_above) {
+                self.report_others(tree, number, &place, has_op.or(moved), report)?;
+            } else if let (None, Some(path)) = (has_op, moved.or(path.as_ref())) {
+                let kept_at = tree.state_dir().join(layout::kept_entry(number, path)?.path());
+                if report.kept.iter().all(|reported| reported.kept_at != kept_at) {
+                    report.kept.push(Kept { path: path.to_string(), kept_at });
+                }
+            }
+        }
+        Ok(())
+    }
 }

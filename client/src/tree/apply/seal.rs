@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::iter::successors;
 
 use super::aside::{aside, fresh_kept};
 use super::{Run, absent_below_own_link, changed};
@@ -26,6 +27,9 @@ impl Run<'_> {
                 self.fs.sync_file(&target)?;
             }
             touched.extend(target.parent());
+            if self.is_recovery {
+                touched.extend(successors(target.parent(), Place::parent));
+            }
         }
         let existing: BTreeSet<Place> =
             touched.iter().map(|place| self.existing_directory(place)).collect::<Result<_, _>>()?;

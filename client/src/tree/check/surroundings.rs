@@ -1,7 +1,7 @@
 //! What a plan does not name and a commit must do all the same: directories made, left empty, or full of the user's things
 //! where a file must go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::contradiction;
 use super::entries::Entries;
@@ -11,6 +11,7 @@ use crate::format::manifest::{Kind, Manifest};
 use crate::format::path::RelPath;
 use crate::tree::error::TreeError;
 use crate::tree::fs::{EXECUTABLE_MODE, FileKind, FsError, Place};
+use crate::tree::spelling::Spelling;
 use crate::tree::{layout, scan};
 
 /// Directories above what comes: made where they are missing; a user's file there is set aside.
@@ -99,20 +100,56 @@ fn is_needed(manifest: &Manifest, directory: &RelPath) -> bool {
 
 /// Directories where a file or link comes: what the plan does not remove from them is the user's and is set aside.
 pub(super) fn add_contents_in_the_way(entries: &mut Entries<'_>) -> Result<(), TreeError> {
+    let mut gone = Gone { spelling: Spelling::to_the_byte(entries.fs), by_key: None };
     for path in entries.tree_paths(|op| op.before.is_directory() && op.after.is_leaf()) {
-        add_contents(entries, &path)?;
+        add_contents(entries, &mut gone, &path)?;
     }
     Ok(())
 }
 
-fn add_contents(entries: &mut Entries<'_>, directory: &EntryPath) -> Result<(), TreeError> {
+/// What the plan removes, whatever the spelling it has on disk.
+struct Gone<'a> {
+    spelling: Spelling<'a>,
+    by_key: Option<HashMap<String, EntryPath>>,
+}
+
+impl Gone<'_> {
+    /// The path under which the plan removes the entry `path` at `place`, if it is the same one in another spelling.
+    fn other_spelling(
+        &mut self,
+        entries: &Entries<'_>,
+        path: &EntryPath,
+        place: &Place,
+    ) -> Result<Option<EntryPath>, TreeError> {
+        let by_key = self.by_key.get_or_insert_with(|| {
+            let gone = entries.tree_paths(|op| op.after == Thing::Absent);
+            gone.into_iter().map(|path| (path.fold_key(), path)).collect()
+        });
+        let Some(other) = by_key.get(&path.fold_key()) else { return Ok(None) };
+        let other_place = layout::target(Area::Tree, other)?;
+        let stamp = |place: &Place| Ok::<_, FsError>(entries.fs.metadata(place)?.map(|m| m.stamp));
+        if stamp(place)? != stamp(&other_place)? {
+            return Ok(None);
+        }
+        // Where both are listed, they are two names of one file, or two files that a volume without numbers does not tell apart.
+        let are_two = self.spelling.is_exact(place)? && self.spelling.is_exact(&other_place)?;
+        Ok((!are_two).then(|| other.clone()))
+    }
+}
+
+fn add_contents(entries: &mut Entries<'_>, gone: &mut Gone<'_>, directory: &EntryPath) -> Result<(), TreeError> {
     let place = layout::target(Area::Tree, directory)?;
     for name in entries.fs.list(&place)? {
         let place = place.entry(&name);
         let unnamable = || TreeError::Unnamable { path: place.path().display().to_string() };
-        let path = EntryPath::from_path(place.path()).ok_or_else(unnamable)?;
+        let listed = EntryPath::from_path(place.path()).ok_or_else(unnamable)?;
+        let other = match entries.tree_op(&listed) {
+            None => gone.other_spelling(entries, &listed, &place)?,
+            Some(_) => None,
+        };
+        let path = other.unwrap_or(listed);
         match entries.tree_op(&path).map(|op| (op.before, op.after)) {
-            Some((Thing::Directory { .. }, Thing::Absent)) => add_contents(entries, &path)?,
+            Some((Thing::Directory { .. }, Thing::Absent)) => add_contents(entries, gone, &path)?,
             Some((_, Thing::Absent)) => {}
             Some(_) => return Err(contradiction(format!("a file comes at {directory}, and {path} below it"))),
             None => {
@@ -120,7 +157,7 @@ fn add_contents(entries: &mut Entries<'_>, directory: &EntryPath) -> Result<(), 
                 let thing = seen.thing.ok_or_else(|| TreeError::InTheWay { path: path.to_string() })?;
                 entries.insert_plain(path.clone(), thing, Thing::Absent, Backup::Keep, seen.stamp);
                 if thing.is_directory() {
-                    add_contents(entries, &path)?;
+                    add_contents(entries, gone, &path)?;
                 }
             }
         }
