@@ -38,7 +38,7 @@ impl TreeLock {
     /// Finishes a transaction that was cut off if every new content is at hand, else undoes it.
     ///
     /// What lies at a path is told by its BLAKE3 alone: after a power cut a file may have its size and time and hold
-    /// nothing.
+    /// nothing. What was staged or held and the device cannot read counts as lost.
     ///
     /// # Errors
     /// [`TreeError::NeedsHeal`] if neither tree can be put together, which takes damage to the medium: the tree is as it
