@@ -144,7 +144,7 @@ impl Downloader {
         fetch.block(length, blake3)
     }
 
-    /// The same for who cannot wait long: a mirror gets the time and the tries of a document, and a broken transfer starts over.
+    /// The same for who cannot wait long: a mirror gets the time of a document. What broke goes on at the mirror it came from.
     ///
     /// # Errors
     /// As [`Self::exact`].

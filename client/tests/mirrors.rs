@@ -267,14 +267,15 @@ fn a_file_somebody_waits_for_gets_the_time_of_a_document() {
     let bytes = noise(2_000, 32);
     let (length, digest) = signed(&bytes);
     let wait = Fault::StatusWith(503, vec![("Retry-After", "3600".into())]);
-    let faults = [(wait, 1, "status"), (Fault::Status(500), 3, "status"), (Fault::Flip(5), 2, "wrong-content")];
+    let faults =
+        [(wait, 1..=1, "status"), (Fault::Status(500), 4..=8, "status"), (Fault::Flip(5), 2..=2, "wrong-content")];
     for (fault, requests, code) in faults {
         let (bad, good) = (Hostile::files(&[(NAME, &bytes)]), Hostile::files(&[(NAME, &bytes)]));
         bad.always(NAME, fault.clone());
         let setting = Setting::new(&[&bad]);
         let error = setting.downloader.exact_in_time(NAME, length, &digest).unwrap_err();
-        assert_eq!((error.code(), bad.requests()), (code, requests), "{error}");
-        assert!(setting.waited_s() < 60, "{fault:?}");
+        assert_eq!(error.code(), code, "{error}");
+        assert!(requests.contains(&bad.requests()) && setting.waited_s() < 60, "{fault:?}: {}", bad.requests());
         for part in [NAME, &bad.url()] {
             assert!(error.to_string().contains(part), "{part}: {error}");
         }

@@ -62,6 +62,11 @@ impl Attempts {
         Self { tries_max, down_after: u32::MAX, ..Self::content(mirrors, policy) }
     }
 
+    /// For content that somebody waits for: as often as content, and every mirror at least once. The time it gets ends it.
+    pub(super) fn awaited(mirrors: usize, policy: &RetryPolicy) -> Self {
+        Self { down_after: u32::MAX, ..Self::content(mirrors, policy) }
+    }
+
     /// The mirror to ask next, or none if all have had their chances.
     ///
     /// `kept` stays if it can be used at all. Else one that lied about this block comes last; else the one that can be used

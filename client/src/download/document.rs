@@ -8,7 +8,7 @@ use super::pump::{Message, Order, Pump, Wait};
 use super::{DownloadError, EXACT_BYTES_MAX, Shared};
 use crate::format::digest::Blake3;
 use crate::progress::Event;
-use crate::source::{Kind, SourceError, Trouble};
+use crate::source::{ByteRange, Kind, SourceError, Trouble};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ struct Errand<'a> {
     attempts: Attempts,
     /// Time left for each mirror.
     budgets: Vec<Duration>,
+    /// The first bytes of exact content, and the mirror they came from: a transfer that broke goes on there.
+    kept: (usize, Vec<u8>),
 }
 
 pub(super) fn fetch<T, E>(
@@ -52,7 +54,7 @@ pub(super) fn fetch<T, E>(
     run(Errand::new(shared, name, cap_bytes), accept)
 }
 
-/// A file of known length and digest, with no more patience than for a document.
+/// A file of known length and digest, with no more time than for a document.
 pub(super) fn fetch_exact(
     shared: &Arc<Shared>,
     name: &str,
@@ -75,7 +77,8 @@ pub(super) fn fetch_exact(
         shared.notice("wrong-content", &wrong.name, &wrong.to_string());
         Err(Box::new(wrong))
     };
-    let errand = Errand { exact: true, ..Errand::new(shared, name, length) };
+    let attempts = Attempts::awaited(shared.mirrors.len(), &shared.policy);
+    let errand = Errand { exact: true, attempts, ..Errand::new(shared, name, length) };
     run(errand, check).map_err(|error| match error {
         DocumentError::Download(error) => error,
         DocumentError::Refused { error: wrong, .. } => wrong.into(),
@@ -90,13 +93,13 @@ fn run<T, E>(
     let mut refusal = None;
     let mut too_long = None;
     loop {
-        let Some((Choice { mirror, refetch, .. }, mut slot)) = errand.next_mirror()? else {
+        let Some((choice, mut slot)) = errand.next_mirror()? else {
             let failed = || errand.attempts.error().map(|error| DownloadError::Source(Box::new(error)));
             let none = || DownloadError::NoSource { name: name.into() };
             return Err(refusal.unwrap_or_else(|| too_long.or_else(failed).unwrap_or_else(none).into()));
         };
-        let began = Instant::now();
-        let fetched = errand.once(mirror, refetch);
+        let (mirror, began) = (choice.mirror, Instant::now());
+        let fetched = errand.once(choice);
         errand.budgets[mirror] = errand.budgets[mirror].saturating_sub(began.elapsed());
         match fetched {
             Ok(bytes) => match accept(mirror, bytes) {
@@ -130,7 +133,7 @@ pub(super) fn fetch_from(
 ) -> Result<Option<Vec<u8>>, DownloadError> {
     let mut errand = Errand::new(shared, name, cap_bytes);
     let slot = shared.mirrors[mirror].at_once(&shared.policy);
-    match errand.once(mirror, false) {
+    match errand.once(Choice { mirror, refetch: false, whole: true }) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Failure::Over(DownloadError::TooLong { .. })) => Ok(None),
         Err(Failure::Over(error)) => Err(error),
@@ -157,7 +160,7 @@ impl<'a> Errand<'a> {
         let mirrors = shared.mirrors.len();
         let attempts = Attempts::document(mirrors, &shared.policy);
         let budgets = vec![shared.policy.document_time_max; mirrors];
-        Self { shared, name, cap_bytes, exact: false, attempts, budgets }
+        Self { shared, name, cap_bytes, exact: false, attempts, budgets, kept: (0, Vec::new()) }
     }
 
     /// Waits for the next mirror that can be asked within its time. The first request to each does not wait: whatever
@@ -191,28 +194,52 @@ impl<'a> Errand<'a> {
         }
     }
 
-    /// One request.
-    fn once(&self, mirror: usize, refetch: bool) -> Result<Vec<u8>, Failure> {
+    /// What is there already of what `choice` is asked for.
+    fn take_kept(&mut self, choice: Choice) -> Vec<u8> {
+        let (mirror, bytes) = std::mem::take(&mut self.kept);
+        if mirror == choice.mirror && !choice.refetch && !choice.whole { bytes } else { Vec::new() }
+    }
+
+    /// One request. What came of exact content before it broke is kept for the next.
+    fn once(&mut self, choice: Choice) -> Result<Vec<u8>, Failure> {
+        let mut bytes = self.take_kept(choice);
+        let done = self.receive(choice, &mut bytes);
+        if self.exact && done.is_err() {
+            self.kept = (choice.mirror, bytes);
+            return done.map(|()| Vec::new());
+        }
+        done.map(|()| bytes)
+    }
+
+    fn receive(&self, Choice { mirror, refetch, .. }: Choice, bytes: &mut Vec<u8>) -> Result<(), Failure> {
         let source = &self.shared.mirrors[mirror].source;
         let transient = |trouble| Failure::Source(SourceError::transient(self.name, &source.describe(), trouble));
         let deadline = Instant::now() + self.budgets[mirror];
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let (name, kind) = (self.name.into(), self.kind(refetch));
-        let order = Order { name, range: None, kind, end: Some(self.cap_bytes) };
+        let start = bytes.len() as u64;
+        let range = (start > 0).then_some(ByteRange { start, end: None });
+        let order = Order { name, range, kind, end: Some(self.cap_bytes) };
         let pump = Pump::start(source.clone(), order)
             .map_err(|error| transient(Trouble::Connect(format!("no thread for it: {error}"))))?;
-        let mut bytes = Vec::new();
         let mut opened = false;
         loop {
             match pump.next(&self.shared.cancel, Some(deadline)) {
-                Ok(Message::Opened(_)) => opened = true,
+                Ok(Message::Opened(0)) => {
+                    bytes.clear();
+                    opened = true;
+                }
+                Ok(Message::Opened(at)) if at == start => opened = true,
+                Ok(Message::Opened(at)) => {
+                    return Err(transient(Trouble::Range { expected: start, actual: format!("byte {at}") }));
+                }
                 Ok(Message::Bytes(chunk)) => {
                     self.shared.received(chunk.len()).map_err(Failure::Over)?;
                     bytes.extend_from_slice(&chunk);
                     if self.exact && bytes.len() as u64 >= self.cap_bytes {
                         // What comes after the signed length is nobody's business.
                         bytes.truncate(self.cap_bytes as usize);
-                        return Ok(bytes);
+                        return Ok(());
                     }
                     if bytes.len() as u64 > self.cap_bytes {
                         return Err(Failure::Over(self.too_long(mirror)));
@@ -220,12 +247,15 @@ impl<'a> Errand<'a> {
                 }
                 Ok(Message::Failed(error)) => return Err(Failure::Source(error)),
                 Err(Wait::Ended) if !opened => return Err(transient(Trouble::Interrupted("it never began".into()))),
-                Err(Wait::Ended) if looks_like_web_page(&bytes) => return Err(transient(Trouble::WebPage)),
+                Err(Wait::Ended) if looks_like_web_page(bytes) => {
+                    bytes.clear();
+                    return Err(transient(Trouble::WebPage));
+                }
                 Err(Wait::Ended) if self.exact && (bytes.len() as u64) < self.cap_bytes => {
                     let text = format!("it ended at byte {} of {}", bytes.len(), self.cap_bytes);
                     return Err(transient(Trouble::Interrupted(text)));
                 }
-                Err(Wait::Ended) => return Ok(bytes),
+                Err(Wait::Ended) => return Ok(()),
                 Err(Wait::Cancelled) => return Err(Failure::Over(DownloadError::Cancelled)),
                 Err(Wait::Late) => return Err(Failure::Late),
             }

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 pub struct RetryPolicy {
     /// Most failures for one file at one mirror while it brings nothing new worth mentioning (64 KiB). 8.
     pub tries_max: u32,
-    /// The same for a signed document, a release or notes, which somebody may be waiting for. 3; a host that cannot be reached is
-    /// asked once for a document.
+    /// The same for a signed document, which somebody may be waiting for. 3; a host that cannot be reached is asked once.
     pub document_tries_max: u32,
-    /// Most time one mirror gets to deliver one of them, waits included. 60 s.
+    /// Most time one mirror gets to deliver a signed document, a release or notes, waits included. 60 s.
     pub document_time_max: Duration,
     /// Wait after the first failure, doubled after each further one, ±50 % by chance. 1 s.
     pub pause_first: Duration,
