@@ -410,11 +410,11 @@ impl Write for Sink<'_> {
             return Err(io::Error::other("more bytes than the files have"));
         };
         let take = usize::try_from(part.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        if let Some((_, file, _)) = &mut part.file {
-            if let Err(source) = file.write_all(&bytes[..take]) {
-                let error = file.error(source);
-                return Err(self.fail(error));
-            }
+        if let Some((_, file, _)) = &mut part.file
+            && let Err(source) = file.write_all(&bytes[..take])
+        {
+            let error = file.error(source);
+            return Err(self.fail(error));
         }
         part.left -= take as u64;
         Ok(take)
