@@ -329,7 +329,7 @@ impl<'a> Driver<'a> {
             }
         }
         updater.commit()?;
-        if in_tree { self.start_from(&self.home()).map(Some) } else { Ok(None) }
+        self.anew_after(true)
     }
 
     /// Staged earlier, or now.

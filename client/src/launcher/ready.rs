@@ -19,10 +19,12 @@ impl Driver<'_> {
     pub(super) fn start_anew(&self) -> Result<Option<AsApp>, Error> {
         let home = self.home();
         let Ok(updater) = self.open(&home) else { return Ok(None) };
-        match updater.finish_interrupted() {
-            Ok(true) if self.runs_in(&home) => self.start_from(&home).map(Some),
-            _ => Ok(None),
-        }
+        self.anew_after(updater.finish_interrupted().unwrap_or(false))
+    }
+
+    /// The app, started anew if its own files were just `changed` under it.
+    pub(super) fn anew_after(&self, changed: bool) -> Result<Option<AsApp>, Error> {
+        if changed && self.runs_in(&self.home()) { self.start_from(&self.home()).map(Some) } else { Ok(None) }
     }
 
     /// The last step: counts the start, or goes back from a release that never proved itself.
@@ -41,8 +43,14 @@ impl Driver<'_> {
             // Counting needs the lock.
             return plain(None);
         }
-        if updater.finish_interrupted()? && self.runs_in(&self.home()) {
-            return self.start_from(&self.home()).map(Some);
+        match updater.finish_interrupted() {
+            // Somebody began since it was last looked at.
+            Err(error) if error.class() == Class::Locked => return Ok(Some(AsApp::Locked)),
+            finished => {
+                if let Some(done) = self.anew_after(finished?)? {
+                    return Ok(Some(done));
+                }
+            }
         }
         let build = updater.installed_build().unwrap_or(None);
         match updater.count_start() {
@@ -68,7 +76,7 @@ impl Driver<'_> {
             self.host.message(&format!("going back did not work, the app runs as it is: {error}"), None);
             return Ok(Some(AsApp::Ready { start: Start::Plain, build }));
         }
-        if self.runs_in(&self.home()) { self.start_from(&self.home()).map(Some) } else { Ok(None) }
+        self.anew_after(true)
     }
 
     /// Starts the app of a tree, which is made whole before.

@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
         let fs = self.fs;
         self.below_directories(&target, || fs.rename(&source, &target, existing)).map_err(|e| match e {
             TreeError::Fs(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                changed(self.op(op), "nothing", "something new")
+                changed(&self.op(op).path, "nothing", "something new")
             }
             e => e,
         })?;
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         if found.is_some() && found == self.known[op].stamp {
             return Ok(());
         }
-        Err(changed(self.op(op), "what was hashed before the commit", "something newer"))
+        Err(changed(&self.op(op).path, "what was hashed before the commit", "something newer"))
     }
 
     fn note_kept(&mut self, path: &EntryPath, kept: &Place) {
@@ -302,8 +302,8 @@ pub(super) fn absent_below_own_link<T>(journal: &Journal, result: Result<T, FsEr
     }
 }
 
-pub(super) fn changed(op: &JournalOp, expected: &str, found: &str) -> TreeError {
-    TreeError::ChangedMeanwhile { path: op.path.to_string(), expected: expected.into(), found: found.into() }
+pub(super) fn changed(path: &EntryPath, expected: &str, found: &str) -> TreeError {
+    TreeError::ChangedMeanwhile { path: path.to_string(), expected: expected.into(), found: found.into() }
 }
 
 /// A directory that is not empty, or that a program is in, does no harm where nothing else must come.

@@ -6,7 +6,7 @@ use std::io;
 use super::Run;
 use crate::format::journal::{EntryPath, Thing};
 use crate::tree::error::TreeError;
-use crate::tree::fs::{Base, EXECUTABLE_MODE, Existing, FileKind, FsError, Place};
+use crate::tree::fs::{Base, EXECUTABLE_MODE, FileKind, FsError, Place};
 use crate::tree::scan;
 
 impl Run<'_> {
@@ -49,18 +49,14 @@ impl Run<'_> {
     fn set_aside_from_above(&mut self, at: &Place) -> Result<(), TreeError> {
         let unnamable = || TreeError::Unnamable { path: at.path().display().to_string() };
         let path = EntryPath::from_path(at.path()).ok_or_else(unnamable)?;
-        let thing = scan::observe(self.fs, at)?.thing.filter(Thing::is_leaf);
+        let seen = scan::observe(self.fs, at)?;
+        let thing = seen.thing.filter(Thing::is_leaf);
         // A number that no op has: the names of those are in use.
         let number = self.journal.ops.len();
         if thing.map_or(Ok(false), |thing| self.keep_as(&path, number, at, &thing))? {
-            self.flush_dirty()?;
-            self.fs.remove_file(at)?;
+            self.remove_kept(&path, at, seen.stamp)
         } else {
-            let kept = self.fresh_kept_at(&path)?;
-            self.create_dirs_above(&kept)?;
-            self.fs.rename(at, &kept, Existing::Refuse)?;
-            self.note_kept(&path, &kept);
+            self.move_to_kept(&path, at)
         }
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::{Run, changed, next_kept};
 use crate::format::journal::{Area, Backup, EntryPath, Journal, JournalOp, Thing};
 use crate::tree::decide::Current;
 use crate::tree::error::TreeError;
-use crate::tree::fs::{Existing, FileKind, Fs, Place};
+use crate::tree::fs::{Existing, FileKind, Fs, Place, Stamp};
 use crate::tree::order::Side;
 use crate::tree::transaction::{CommitReport, Kept};
 use crate::tree::{Tree, layout, scan};
@@ -43,7 +43,7 @@ impl Run<'_> {
     }
 
     /// Gives `thing`, which lies at `target`, a name in `kept/`, unless it has one; flushed with all others. False if it can only be
-    /// moved there, to the entry of [`Self::fresh_kept_entry`].
+    /// moved there, to the entry of [`Self::fresh_kept_at`].
     fn keep(&mut self, op: usize, target: &Place, thing: &Thing) -> Result<bool, TreeError> {
         let is_kept = self.keep_as(&self.op(op).path, op, target, thing)?;
         self.known[op].facts.aside |= is_kept;
@@ -78,11 +78,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Where in `kept/` goes what this run finds at the path of an op.
-    fn fresh_kept_entry(&mut self, op: usize) -> Result<Place, TreeError> {
-        self.fresh_kept_at(&self.op(op).path)
-    }
-
+    /// Where in `kept/` goes what this run finds at `path`.
     pub(super) fn fresh_kept_at(&mut self, path: &EntryPath) -> Result<Place, TreeError> {
         let number = match self.fresh_kept {
             Some(number) => number,
@@ -103,19 +99,30 @@ impl Run<'_> {
             thing => thing.filter(Thing::is_leaf),
         };
         if thing.map_or(Ok(false), |thing| self.keep(op, target, &thing))? {
-            self.flush_dirty()?;
-            // What came in its place while all that was written has no other name.
-            if self.fs.metadata(target)?.map(|m| m.stamp) != seen.stamp {
-                return Err(changed(entry, "what was set aside", "something newer"));
-            }
-            self.fs.remove_file(target)?;
+            self.remove_kept(&entry.path, target, seen.stamp)?;
         } else {
-            let kept = self.fresh_kept_entry(op)?;
-            self.create_dirs_above(&kept)?;
-            self.fs.rename(target, &kept, Existing::Refuse)?;
-            self.note_kept(&entry.path, &kept);
+            self.move_to_kept(&entry.path, target)?;
         }
         self.known[op].facts.current = Current::Missing;
+        Ok(())
+    }
+
+    /// Takes the name in the tree from what [`Self::keep_as`] gave one in `kept/`, once that is durable.
+    pub(super) fn remove_kept(&mut self, path: &EntryPath, at: &Place, stamp: Option<Stamp>) -> Result<(), TreeError> {
+        self.flush_dirty()?;
+        // What came in its place while all that was written has no other name.
+        if self.fs.metadata(at)?.map(|m| m.stamp) != stamp {
+            return Err(changed(path, "what was set aside", "something newer"));
+        }
+        Ok(self.fs.remove_file(at)?)
+    }
+
+    /// Moves to `kept/` what can have no second name.
+    pub(super) fn move_to_kept(&mut self, path: &EntryPath, at: &Place) -> Result<(), TreeError> {
+        let kept = self.fresh_kept_at(path)?;
+        self.create_dirs_above(&kept)?;
+        self.fs.rename(at, &kept, Existing::Refuse)?;
+        self.note_kept(path, &kept);
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Run<'_> {
                 // The user took it away between the crash and now.
                 (None, Backup::Keep | Backup::None) => Ok(None),
                 (None, Backup::Drop) if self.known[op].facts.aside => Ok(None),
-                (None, Backup::Drop) => Err(changed(entry, "its backup", "none")),
+                (None, Backup::Drop) => Err(changed(&entry.path, "its backup", "none")),
             };
         }
         let backup = layout::backup(self.journal, op)?;

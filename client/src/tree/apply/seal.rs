@@ -73,7 +73,7 @@ impl Run<'_> {
                 same_file || users_own || same_content()?
             }
         };
-        if right { Ok(()) } else { Err(changed(entry, "what the journal says", "something else")) }
+        if right { Ok(()) } else { Err(changed(&entry.path, "what the journal says", "something else")) }
     }
 
     /// After going back, what is in place again need not be kept a second time. What was set aside stays until the journal is
