@@ -101,7 +101,7 @@ giant: setup-compare release
 
 ## What was tried against the client and what came of it, as one table, from runs of all of it: half an hour, as root.
 ## `RECORD=1` keeps it in docs/scoreboard.md. `LONG=1`: the long forms, hours, in docs/scoreboard-long.md; with `RUNS="..."` some.
-scoreboard: setup-test setup-compare release
+scoreboard: setup-test setup-compare setup-edges release
 	$(PYTHON) scripts/scoreboard.py $(if $(RECORD),--record) $(if $(LONG),--long $(RUNS))
 
 ## Behind an nginx that caches slices and a varnish that knows no better, with heads that are stale and files that are not yet

@@ -41,8 +41,14 @@ CARGO_TEST = ["cargo", "test", "--release", "--workspace", "--locked"]
 RUNS = [
     ([*CARGO_TEST, *(f"--test={name}" for name in TESTS)], False),
     (["python3", "scripts/oracle.py", "1000"], False),
+    (["python3", "scripts/edges.py"], False),
+    (["python3", "scripts/giant.py", "--gib", "0.5"], False),
+    (["python3", "scripts/slow_network.py"], True),
     (["python3", "scripts/faults.py"], True),
 ]
+
+# Rows of what only root can run.
+ROOT_ROWS = ("faults-", "slow-network")
 
 # Long forms by name: the figures it leaves, a command, and what is set for it. Fleets in parts, which can be run one by one.
 SEEDS, PART = 50_000, 5_000
@@ -79,7 +85,7 @@ ROWS = [
     ("Crashes", "power-cuts", "{cuts} power cuts on a disk that forgets: {distinct_disks} different disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "power-cuts-after-kill", "{cuts} power cuts in the recovery after a kill at any change", "mixed_trees_or_lost_files"),
     ("Crashes", "power-cuts-after-failed-call", "{cuts} power cuts after any one change failed", "mixed_trees_or_lost_files"),
-    ("Crashes", "power-cuts-overwritten", "the user writes over a file or removes it, and the recovery after that is cut, killed or fails: {disks} disks, each started", "mixed_trees_or_lost_files"),
+    ("Crashes", "power-cuts-overwritten", "the user writes over a file, removes it or its folder, and the recovery after that is cut, killed or fails: {disks} disks, each started", "mixed_trees_or_lost_files"),
     ("Crashes", "deaths", "the process ends at each of {deaths} calls of an update, a way back, a heal", "mixed_trees_or_lost_files"),
     ("Crashes", "failing-calls", "{failing_calls} calls fail there: EIO, ENOSPC, EACCES, EMFILE", "mixed_trees_or_lost_files"),
     ("Crashes", "user-files", "{histories} random histories, {steps} steps, {cut_off} cut off; {files_written_by_the_user} files of the user, {set_aside} set aside", "lost"),
@@ -89,6 +95,7 @@ ROWS = [
     ("Crashes", "faults-power", "{ext4_cuts} power cuts on ext4 ({ext4_old} old, {ext4_new} new), {xfs_cuts} on xfs ({xfs_old} old, {xfs_new} new)", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-full", "{sizes} sizes of a full disk, {inode_counts} numbers of inodes, {remounts} disks that turn read-only", "mixed_trees_or_lost_files"),
     ("Crashes", "faults-bare", "the client that ships on exFAT, which has no links, modes or owners: killed at {kills} system calls; {sizes} amounts of free space", "mixed_trees_or_lost_files"),
+    ("Crashes", "giant", "a file of {file_bytes} bytes with small changes: {extra_disk_ratio} of its size of disk beside it, {client_peak_kib} KiB of memory", None),
     ("Networks", "network-faults", "{cases} cases of {forms} forms of 30 faults of a network, at the first, middle and last request for each kind of file", "failed"),
     ("Networks", "network-storms", "{storms} updates with faults at half of all files, of which {whole} arrived at once", "failed"),
     *(
@@ -99,6 +106,8 @@ ROWS = [
             ("over-changing-ways", "over changing proxies"),
         )
     ),
+    ("Networks", "edges", "{passed} checks behind an nginx that caches slices and a varnish that knows no better: stale heads, files that are not yet there", "failed"),
+    ("Networks", "slow-network", "a line of {rate_mbit} Mbit/s that loses {loss_percent} % of its packets: {share_of_curl} of curl's speed", None),
     ("Networks", "torn-uploads", "{moments} moments of uploads in seven orders, each updated and installed from", "torn"),
     ("Fleet", "simulation-*", "{seeds} simulated fleets, {simulated_days} days: {updates} updates, {crashes} crashes, {halts} halts, {rotations} rotations, {faulty_requests} of {requests} answers bad; last install {halt_to_last_install_hours} hours after a halt", "violations"),
 ]
@@ -137,7 +146,7 @@ def table(found, left_out):
         elif name not in left_out:
             raise lab.LabError(f"{name}.json is missing: the run that leaves it did not")
         elif left_out[name]:
-            rows.append((part, f"{name}: {left_out[name]}", zero.replace("_", " "), "-"))
+            rows.append((part, f"{name}: {left_out[name]}", (zero or "").replace("_", " "), "-"))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "| --- | --- | --- | --- |", *lines[1:]])
 
@@ -160,7 +169,7 @@ def machine():
 
 def short(arguments):
     runs = [command for command, needs_root in RUNS if not (needs_root and arguments.without_root)]
-    root = [name for _, name, _, _ in ROWS if name.startswith("faults-")] if arguments.without_root else []
+    root = [name for _, name, _, _ in ROWS if name.startswith(ROOT_ROWS)] if arguments.without_root else []
     if not arguments.only_print:
         shutil.rmtree(FIGURES, ignore_errors=True)
         for command in runs:

@@ -276,6 +276,30 @@ fn a_commit_that_fails_starts_the_old_version_and_says_which_update_failed() {
 }
 
 #[test]
+fn a_tree_that_cannot_be_made_whole_is_not_started() {
+    for gives_up in [false, true] {
+        let mut case = Case::new();
+        let helper = case.app.world.path("tree/helper");
+        fs::copy("/bin/sleep", &helper).expect("copied");
+        let mut other = gives_up.then(|| process::spawn(Command::new(&helper).arg("60")).expect("started"));
+        case.leave_handover(&["x"]);
+        let staged = case.staged_at();
+        // Of an update that was given up: until a heal has put every file right, the tree may be of neither release.
+        fs::write(case.app.world.path("tree/.lamplighter/journal.abandoned"), b"").expect("written");
+        let pid = case.running.id();
+        case.end_app();
+        let said =
+            App::said(&case.patcher(pid, "tree", staged.to_str().expect("text"), &["x"]), if gives_up { 8 } else { 6 });
+        assert!(gives_up || said.contains("heal"), "{said}");
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(case.app.log(), "", "gives up: {gives_up}");
+        if let Some(other) = &mut other {
+            other.kill().and_then(|()| other.wait()).expect("ended");
+        }
+    }
+}
+
+#[test]
 fn two_patchers_at_once_do_the_work_once() {
     let mut case = Case::new();
     let first = case.hand_over(&[]).expect("handed over");
