@@ -68,6 +68,8 @@ pub struct TreeFacts {
     pub record_trouble: Option<&'static str>,
     /// A change was cut off; the next command finishes or undoes it.
     pub unfinished: bool,
+    /// It could be neither, and no heal has made the tree whole since.
+    pub given_up: bool,
     /// Another program holds the lock.
     pub locked: bool,
     /// Build that is staged whole.
@@ -249,9 +251,11 @@ impl TreeFacts {
         if let Some(trouble) = self.record_trouble {
             text.line("", &format!("the record or what is remembered cannot be used: {trouble}"));
         }
-        for (is_so, what) in
-            [(self.unfinished, "a change was cut off"), (self.locked, "another program holds the lock")]
-        {
+        for (is_so, what) in [
+            (self.unfinished, "a change was cut off"),
+            (self.given_up, "it could be neither finished nor undone: `client heal` makes the files whole"),
+            (self.locked, "another program holds the lock"),
+        ] {
             if is_so {
                 text.line("", what);
             }

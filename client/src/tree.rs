@@ -210,7 +210,15 @@ impl Tree {
     /// # Errors
     /// What the system says.
     pub fn is_unfinished(&self) -> Result<bool, TreeError> {
-        Ok(self.is_in_transaction()? || self.fs().metadata(&layout::journal_abandoned())?.is_some())
+        Ok(self.is_in_transaction()? || self.is_given_up()?)
+    }
+
+    /// True after a transaction was given up, until a heal has made every file as recorded.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_given_up(&self) -> Result<bool, TreeError> {
+        Ok(self.fs().metadata(&layout::journal_abandoned())?.is_some())
     }
 }
 

@@ -207,9 +207,11 @@ fn a_tree_that_was_given_up_is_started_only_when_it_is_whole_again() {
         std::fs::rename(world.site(), world.path("away")).expect("renamed");
         world.open("tree").heal(None).expect_err("there is no site");
         refused("after a heal that failed");
-        assert!(world.open("tree").status().expect("a status").unfinished);
+        let status = world.open("tree").status().expect("a status");
+        assert!(status.unfinished && status.given_up, "call {call}: {status:?}");
         std::fs::rename(world.path("away"), world.site()).expect("renamed");
         world.open("tree").heal(None).unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert!(!world.open("tree").status().expect("a status").given_up, "call {call}");
         launched(&world).unwrap_or_else(|error| panic!("call {call}: {error}"));
         let build = world.open("tree").installed_build().expect("read").expect("a build");
         assert_eq!(world.contents("tree"), world::contents(&world.path(&format!("input-{build}"))), "call {call}");

@@ -81,6 +81,7 @@ pub(crate) fn status(status: &Status, skipped: &[u64]) -> String {
     json!({
         "site": status.settings.site, "app": status.settings.app, "channel": status.settings.channel,
         "platform": status.settings.platform, "installed": installed, "unfinished": status.unfinished,
+        "given_up": status.given_up,
         "root_version": status.root_version, "root_expires": status.root_expires.to_string(),
         "last_issued": status.last_issued.map(|time| time.to_string()), "sequence": status.sequence,
         "skipped": skipped,

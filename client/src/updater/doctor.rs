@@ -39,6 +39,7 @@ impl Updater {
             record_trouble: installed.as_ref().err().copied(),
             installed: installed.ok().flatten().map(|release| (release.build, release.version)),
             unfinished,
+            given_up: self.tree.is_given_up().unwrap_or(false),
             locked: self.is_locked(),
             staged: self.prepared().ok().flatten().map(|prepared| prepared.build),
             held: launched.held.filter(|held| Some(*held) == build),

@@ -48,6 +48,7 @@ impl Updater {
             settings: self.settings.clone(),
             installed,
             unfinished: self.tree.is_unfinished()?,
+            given_up: self.tree.is_given_up()?,
             root_version: root.version,
             root_expires: root.expires,
             last_issued: channel.map(|c| c.issued),

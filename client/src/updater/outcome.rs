@@ -80,6 +80,8 @@ pub struct Status {
     pub installed: Option<Release>,
     /// An update was interrupted and is finished or undone by the next command that changes the tree.
     pub unfinished: bool,
+    /// It could be neither: the tree may be of no release, and [`Updater::heal`](super::Updater::heal) makes it whole.
+    pub given_up: bool,
     /// Version of the newest root known.
     pub root_version: u64,
     /// When it expires.

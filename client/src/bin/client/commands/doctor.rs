@@ -75,7 +75,8 @@ fn tree(tree: &TreeFacts) -> Value {
     json!({
         "app": tree.app, "channel": tree.channel, "platform": tree.platform,
         "installed": tree.installed.as_ref().map(|(build, version)| json!({"build": build, "version": version})),
-        "record_trouble": tree.record_trouble, "unfinished": tree.unfinished, "locked": tree.locked,
+        "record_trouble": tree.record_trouble, "unfinished": tree.unfinished, "given_up": tree.given_up,
+        "locked": tree.locked,
         "staged": tree.staged, "held": tree.held, "previous": tree.previous, "starts": tree.starts,
         "failed": tree.failed, "last": last,
         "head": tree.head.map(|(sequence, issued)| json!({"sequence": sequence, "issued": issued.to_string()})),

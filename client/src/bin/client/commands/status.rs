@@ -16,6 +16,7 @@ pub(super) fn run(args: TreeArgs, output: &Output) -> Result<Exit, Error> {
     let fields = json!({
         "site": status.settings.site, "app": status.settings.app, "channel": status.settings.channel,
         "platform": status.settings.platform, "installed": installed, "unfinished": status.unfinished,
+        "given_up": status.given_up,
         "root_version": status.root_version, "root_expires": status.root_expires.to_string(),
         "last_issued": status.last_issued.map(|t| t.to_string()), "sequence": status.sequence,
         "held": held,
@@ -36,7 +37,9 @@ pub(super) fn run(args: TreeArgs, output: &Output) -> Result<Exit, Error> {
     if held.is_some() {
         text.push_str("\nthis build is held; `client hold --off` lets go of it");
     }
-    if status.unfinished {
+    if status.given_up {
+        text.push_str("\nan update could be neither finished nor undone; `client heal` makes the files whole");
+    } else if status.unfinished {
         text.push_str("\nan update was interrupted; the next command that changes the tree finishes or undoes it");
     }
     output.result("status", fields, &text);
